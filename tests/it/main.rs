@@ -1,0 +1,1 @@
+//! The user stories of the library, one module each, in one binary.
