@@ -1,1 +1,630 @@
-//! placeholder
+//! The one door: every reader and writer of a lake goes through here - authorise, act, audit.
+//!
+//! Nothing below knows a user; nothing above reaches the engine any other way.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::access::{self, Permission};
+use crate::audit::{AuditEvent, AuditTrail};
+use crate::catalog::{AuditFields, DocKey, Expected, LogKey, SharedCatalog};
+use crate::clock::{SharedClock, now_ms, random_hex};
+use crate::config::Settings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{self, Objects};
+use crate::table::{Table, TableParts};
+use crate::view::Views;
+
+pub use crate::access::Principal;
+pub use crate::ident::{At, OrgName, SimpleName, SuperId, SuperName, TableId};
+pub use crate::table::changeset::{
+    ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
+};
+pub use crate::table::layout::RowMeasure;
+pub use crate::table::snapshot::{Lineage, OnConflict, Snapshot, TableConfig};
+pub use crate::table::write::{NewRows, RowWriter};
+pub use crate::view::CsvView;
+
+/// A lake, opened. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Lake(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    objects: Objects,
+    catalog: SharedCatalog,
+    clock: SharedClock,
+    views: Arc<Views>,
+    audit: AuditTrail,
+    /// The newest snapshot of each table and when it was fetched.
+    pointers: Mutex<HashMap<TableId, (u64, Arc<Snapshot>)>>,
+    pointer_ns: u64,
+    refusals_kept: usize,
+}
+
+/// A write that was refused: one line of `errors.csv`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Refusal {
+    /// When, RFC 3339.
+    pub time: String,
+    /// Which attempt to save; names the kept text.
+    pub attempt: String,
+    /// Client machine.
+    pub client: String,
+    /// User.
+    pub user: String,
+    /// File name the text was meant for.
+    pub file: String,
+    /// Line in the refused text, from 1; 0 = the text as a whole.
+    pub line: u64,
+    /// Column number, from 1; 0 = the line as a whole.
+    pub column: u32,
+    /// Column name.
+    pub column_name: String,
+    /// The offending value.
+    pub value: String,
+    /// Stable code, `MNT-1203`.
+    pub code: String,
+    /// The errno that the tool was given, by name.
+    pub errno: String,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do.
+    pub remedy: String,
+    /// Where the refused text was kept.
+    pub kept: String,
+    /// The refused row as received.
+    pub row: String,
+}
+
+impl Lake {
+    /// Opens the lake that `settings` name.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no lake, `Unavailable` if storage or catalogue does not answer,
+    /// `Invalid` for settings that cannot be right.
+    pub async fn open(settings: &Settings, clock: SharedClock) -> Result<Self> {
+        let lake = Self::connect(settings, clock).await?;
+        let marked = store::get(&lake.0.objects, store::layout::LAKE_MARKER).await?.is_some();
+        if !marked && lake.0.catalog.organizations().await?.is_empty() {
+            return Err(Error::not_found(
+                "there is no lake here; make one with `mountable init`, or check the location \
+                 and the catalogue",
+            )
+            .with("lake", &settings.lake));
+        }
+        Ok(lake)
+    }
+
+    /// Opens the lake, making an empty one where there is none.
+    ///
+    /// # Errors
+    /// As [`Lake::open`]; `Invalid` if the directory holds other files.
+    pub async fn init(settings: &Settings, clock: SharedClock) -> Result<Self> {
+        store::prepare(&settings.lake)?;
+        let lake = Self::connect(settings, clock).await?;
+        let text = serde_json::json!({"format": "supertable", "generation": "G4"}).to_string();
+        let marker = store::layout::LAKE_MARKER;
+        let _created = store::put_create(&lake.0.objects, marker, Bytes::from(text)).await?;
+        Ok(lake)
+    }
+
+    async fn connect(settings: &Settings, clock: SharedClock) -> Result<Self> {
+        let objects = store::open(&settings.lake, &settings.storage)?;
+        let catalog = crate::catalog::open(settings, Arc::clone(&clock)).await?;
+        Self::from_parts(settings, objects, catalog, clock)
+    }
+
+    /// Puts a lake together from live parts (tests, benchmarks).
+    ///
+    /// # Errors
+    /// `Unavailable` if the index directory cannot be used.
+    pub fn from_parts(
+        settings: &Settings,
+        objects: Objects,
+        catalog: SharedCatalog,
+        clock: SharedClock,
+    ) -> Result<Self> {
+        let views = Arc::new(Views::new(Arc::clone(&objects), settings)?);
+        let instance = format!("mountable-{}", random_hex(&*clock));
+        Ok(Self(Arc::new(Inner {
+            objects,
+            catalog,
+            audit: AuditTrail::new(Arc::clone(&clock), instance),
+            clock,
+            views,
+            pointers: Mutex::new(HashMap::new()),
+            pointer_ns: u64::try_from(settings.timing.pointer.as_nanos()).unwrap_or(0),
+            refusals_kept: settings.limits.refusals_kept,
+        })))
+    }
+
+    /// The clock that everything in this lake uses.
+    pub fn clock(&self) -> &SharedClock {
+        &self.0.clock
+    }
+
+    /// One line about the catalogue, for people.
+    ///
+    /// # Errors
+    /// `Unavailable` if it does not answer.
+    pub async fn catalog_description(&self) -> Result<String> {
+        Ok(self.0.catalog.health().await?.description)
+    }
+
+    fn table(&self, id: &TableId) -> Table {
+        let inner = &self.0;
+        Table::new(
+            TableParts {
+                objects: Arc::clone(&inner.objects),
+                catalog: Arc::clone(&inner.catalog),
+                clock: Arc::clone(&inner.clock),
+                measure: Arc::clone(&inner.views) as Arc<dyn RowMeasure>,
+            },
+            id.clone(),
+        )
+    }
+
+    async fn allow(&self, who: &Principal, id: &TableId, permission: Permission) -> Result<()> {
+        access::check(&self.0.catalog, who, &id.super_id(), Some(id), permission).await
+    }
+
+    async fn allow_super(
+        &self,
+        who: &Principal,
+        id: &SuperId,
+        permission: Permission,
+    ) -> Result<()> {
+        access::check(&self.0.catalog, who, id, None, permission).await
+    }
+
+    fn event(
+        &self,
+        who: &Principal,
+        id: &TableId,
+        action: &'static str,
+        detail: serde_json::Value,
+    ) -> Vec<AuditFields> {
+        vec![self.0.audit.fields(who, id, &AuditEvent { action, detail })]
+    }
+
+    fn lineage(&self, who: &Principal, operation: &str, message: &str) -> Lineage {
+        Lineage {
+            operation: operation.to_owned(),
+            role: who.role.clone(),
+            client: who.describe(),
+            message: message.to_owned(),
+            ..Lineage::default()
+        }
+    }
+
+    // ---- names ------------------------------------------------------------------------------
+
+    /// Organizations, sorted.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn organizations(&self) -> Result<Vec<OrgName>> {
+        self.0.catalog.organizations().await
+    }
+
+    /// Creates an organization.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `ReadOnly`, `Unavailable`.
+    pub async fn create_organization(&self, who: &Principal, name: &OrgName) -> Result<()> {
+        writable(who)?;
+        if self.0.catalog.create_organization(name).await? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::AlreadyExists, "the organization exists").with("name", name))
+    }
+
+    /// Removes an empty organization.
+    ///
+    /// # Errors
+    /// `Conflict` if it holds SuperTables, `ReadOnly`, `Unavailable`.
+    pub async fn remove_organization(&self, who: &Principal, name: &OrgName) -> Result<()> {
+        writable(who)?;
+        if self.0.catalog.remove_organization(name).await? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "the organization holds SuperTables")
+            .with("name", name))
+    }
+
+    /// SuperTables of an organization, sorted.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn supers(&self, organization: &OrgName) -> Result<Vec<SuperName>> {
+        self.0.catalog.supers(organization).await
+    }
+
+    /// When the SuperTable last changed, in milliseconds since 1970; `None` = there is none.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn super_changed_ms(&self, id: &SuperId) -> Result<Option<i64>> {
+        let Some(root) = self.0.catalog.root(id).await? else { return Ok(None) };
+        let root: serde_json::Value = serde_json::from_slice(&root.raw)
+            .map_err(|error| Error::corrupt("read the root").with("super", id).caused_by(error))?;
+        let ts = root.get("ts").and_then(|ts| ts.as_i64().or(ts.as_f64().map(float_ms)));
+        Ok(Some(ts.unwrap_or_default()))
+    }
+
+    /// Creates a SuperTable.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `ReadOnly`, `Unavailable`.
+    pub async fn create_super(&self, who: &Principal, id: &SuperId) -> Result<()> {
+        writable(who)?;
+        if self.0.catalog.create_super(id, now_ms(&*self.0.clock)).await? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::AlreadyExists, "the SuperTable exists").with("super", id))
+    }
+
+    /// Drops an empty SuperTable.
+    ///
+    /// # Errors
+    /// `Conflict` if it holds tables, `Denied`, `ReadOnly`, `Unavailable`.
+    pub async fn drop_super(&self, who: &Principal, id: &SuperId) -> Result<()> {
+        self.allow_super(who, id, Permission::Write).await?;
+        if self.0.catalog.remove_super(id).await? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "the SuperTable holds tables").with("super", id))
+    }
+
+    /// The newest snapshots of all tables of a SuperTable, sorted by name.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such SuperTable, `Unavailable`.
+    pub async fn tables(&self, id: &SuperId) -> Result<Vec<Arc<Snapshot>>> {
+        let mut snapshots = Vec::new();
+        for (name, leaf) in self.0.catalog.leaves(id).await? {
+            let table = id.table(name);
+            match self.table(&table).snapshot_of_leaf(&leaf).await {
+                Ok(snapshot) => snapshots.push(self.remember(snapshot)),
+                Err(error) => tracing::warn!(%table, %error, "leave out a table that cannot be read"),
+            }
+        }
+        Ok(snapshots)
+    }
+
+    // ---- tables -----------------------------------------------------------------------------
+
+    fn remember(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        let now = self.0.clock.monotonic_ns();
+        let mut pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = pointers
+            .entry(snapshot.table.clone())
+            .or_insert_with(|| (now, Arc::clone(&snapshot)));
+        // The same version is kept as the same object, so that views of it are shared.
+        if entry.1.path != snapshot.path {
+            entry.1 = snapshot;
+        }
+        entry.0 = now;
+        Arc::clone(&entry.1)
+    }
+
+    fn forget(&self, id: &TableId) {
+        self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    fn remembered(&self, id: &TableId) -> Option<Arc<Snapshot>> {
+        let now = self.0.clock.monotonic_ns();
+        let pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (fetched, snapshot) = pointers.get(id)?;
+        (now.saturating_sub(*fetched) < self.0.pointer_ns).then(|| Arc::clone(snapshot))
+    }
+
+    /// The newest snapshot, at most `Timing::pointer` old; commits of this process are always
+    /// seen.
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied`, `Corrupt`, `Unavailable`.
+    pub async fn latest(&self, who: &Principal, id: &TableId) -> Result<Arc<Snapshot>> {
+        self.allow(who, id, Permission::Read).await?;
+        if let Some(snapshot) = self.remembered(id) {
+            return Ok(snapshot);
+        }
+        match self.table(id).latest().await? {
+            Some(snapshot) => Ok(self.remember(snapshot)),
+            None => {
+                self.forget(id);
+                Err(Error::not_found("there is no such table").with("table", id))
+            }
+        }
+    }
+
+    /// A snapshot of a table.
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied`, `Corrupt`, `Unavailable`.
+    pub async fn snapshot(&self, who: &Principal, id: &TableId, at: At) -> Result<Arc<Snapshot>> {
+        if at == At::Latest {
+            return self.latest(who, id).await;
+        }
+        self.allow(who, id, Permission::Read).await?;
+        if let (At::Version(version), Some(newest)) = (at, self.remembered(id))
+            && newest.version == version
+        {
+            return Ok(newest);
+        }
+        self.table(id).snapshot(at).await
+    }
+
+    /// Snapshots of a table, newest first.
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied`, `Corrupt`, `Unavailable`.
+    pub async fn history(
+        &self,
+        who: &Principal,
+        id: &TableId,
+        limit: usize,
+    ) -> Result<Vec<Arc<Snapshot>>> {
+        self.allow(who, id, Permission::Read).await?;
+        self.table(id).history(limit).await
+    }
+
+    /// A snapshot as CSV bytes.
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied`, `Corrupt`, `Unavailable`.
+    pub async fn view(&self, who: &Principal, id: &TableId, at: At) -> Result<Arc<CsvView>> {
+        let snapshot = self.snapshot(who, id, at).await?;
+        self.view_of(&snapshot).await
+    }
+
+    /// The CSV bytes of a snapshot that the caller was given before.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    pub async fn view_of(&self, snapshot: &Arc<Snapshot>) -> Result<Arc<CsvView>> {
+        self.0.views.open(&self.table(&snapshot.table), Arc::clone(snapshot)).await
+    }
+
+    /// Creates an empty table.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `NotFound` (SuperTable), `Denied`, `ReadOnly`, `Unavailable`.
+    pub async fn create_table(
+        &self,
+        who: &Principal,
+        id: &TableId,
+        schema: arrow::datatypes::SchemaRef,
+        config: TableConfig,
+    ) -> Result<Arc<Snapshot>> {
+        self.allow(who, id, Permission::Write).await?;
+        if self.0.catalog.root(&id.super_id()).await?.is_none() {
+            return Err(Error::not_found("there is no such SuperTable").with("table", id));
+        }
+        if id.simple_name.as_str() == id.super_name.as_str() {
+            return Err(Error::invalid(
+                "a table must not have the name of its SuperTable (the library reads that name \
+                 as the union of all tables)",
+            )
+            .with("table", id));
+        }
+        let audit = self.event(who, id, "table_create", serde_json::json!({}));
+        let lineage = self.lineage(who, "create", "");
+        let snapshot = self.table(id).create(schema, config, lineage, audit).await?;
+        Ok(self.remember(snapshot))
+    }
+
+    /// A writer for new rows of a table.
+    ///
+    /// # Errors
+    /// `Denied`, `ReadOnly`, `Unavailable`.
+    pub async fn writer(
+        &self,
+        who: &Principal,
+        id: &TableId,
+        schema: &arrow::datatypes::SchemaRef,
+        keys: &[String],
+    ) -> Result<RowWriter> {
+        self.allow(who, id, Permission::Write).await?;
+        self.table(id).writer(schema, keys)
+    }
+
+    /// Makes a new snapshot of a table: the only way there is.
+    ///
+    /// # Errors
+    /// `NotFound` if the table was dropped, `Denied`, `ReadOnly`, `Busy`, `Unavailable`,
+    /// `Unknown` if it could not be found out whether the commit happened.
+    pub async fn commit(
+        &self,
+        who: &Principal,
+        id: &TableId,
+        change: ChangeSet,
+        operation: &str,
+        message: &str,
+    ) -> Result<CommitOutcome> {
+        self.allow(who, id, Permission::Write).await?;
+        let detail = serde_json::json!({
+            "table": id.simple_name.as_str(), "operation": operation, "rows": change.rows.rows,
+            "role_name": who.role,
+        });
+        let audit = self.event(who, id, "data_write", detail);
+        let lineage = self.lineage(who, operation, message);
+        let outcome = self.table(id).commit(change, lineage, audit).await;
+        match outcome {
+            Ok(CommitOutcome::Committed { snapshot, inserted, updated, deleted }) => {
+                let snapshot = self.remember(snapshot);
+                Ok(CommitOutcome::Committed { snapshot, inserted, updated, deleted })
+            }
+            other => {
+                self.forget(id);
+                other
+            }
+        }
+    }
+
+    /// Drops a table; it can be brought back by [`Lake::restore_table`].
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied`, `ReadOnly`, `Unavailable`.
+    pub async fn drop_table(&self, who: &Principal, id: &TableId) -> Result<()> {
+        self.allow(who, id, Permission::Write).await?;
+        let audit = self.event(who, id, "table_drop", serde_json::json!({}));
+        self.forget(id);
+        let dropped = self.table(id).drop_table(self.lineage(who, "drop", ""), audit).await;
+        self.forget(id);
+        dropped.map(|_| ())
+    }
+
+    /// Names of the dropped tables that can be brought back, sorted.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn trash(&self, id: &SuperId) -> Result<Vec<String>> {
+        self.0.catalog.trash(id).await
+    }
+
+    /// The last snapshot of a dropped table.
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied`, `Corrupt`, `Unavailable`.
+    pub async fn trashed(
+        &self,
+        who: &Principal,
+        id: &SuperId,
+        trash_name: &str,
+    ) -> Result<Arc<Snapshot>> {
+        self.allow_super(who, id, Permission::Read).await?;
+        let key = DocKey::Trash(id.clone(), trash_name.to_owned());
+        let doc = self.0.catalog.doc(&key).await?;
+        let doc = doc.ok_or_else(|| Error::not_found("not in the trash").with("name", trash_name))?;
+        Table::trashed(&self.0.objects, id, &doc).await
+    }
+
+    /// Brings a dropped table back under `to`.
+    ///
+    /// # Errors
+    /// `NotFound`, `AlreadyExists`, `Denied`, `ReadOnly`, `Unavailable`.
+    pub async fn restore_table(
+        &self,
+        who: &Principal,
+        trash_name: &str,
+        from: &SuperId,
+        to: &TableId,
+    ) -> Result<Arc<Snapshot>> {
+        self.allow(who, to, Permission::Write).await?;
+        let audit = self.event(who, to, "table_restore", serde_json::json!({"from": trash_name}));
+        let lineage = self.lineage(who, "restore", trash_name);
+        let snapshot = self.table(to).restore_dropped(from, trash_name, lineage, audit).await?;
+        Ok(self.remember(snapshot))
+    }
+
+    /// Renames a table, also between SuperTables; its history goes with it.
+    ///
+    /// # Errors
+    /// `NotFound`, `AlreadyExists`, `Denied`, `ReadOnly`, `Unavailable`.
+    pub async fn rename_table(
+        &self,
+        who: &Principal,
+        from: &TableId,
+        to: &TableId,
+    ) -> Result<Arc<Snapshot>> {
+        self.allow(who, from, Permission::Write).await?;
+        self.allow(who, to, Permission::Write).await?;
+        let detail = serde_json::json!({"to": to.to_string()});
+        let audit = self.event(who, from, "table_rename", detail);
+        let lineage = self.lineage(who, "rename", &from.to_string());
+        self.forget(from);
+        let renamed = self.table(from).rename(to, lineage, audit).await;
+        self.forget(from);
+        self.forget(to);
+        Ok(self.remember(renamed?))
+    }
+
+    // ---- refusals and secrets ---------------------------------------------------------------
+
+    /// Records refused rows, so that every gateway shows them.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn record_refusals(&self, id: &TableId, refusals: &[Refusal]) -> Result<()> {
+        self.append_refusals(&LogKey::TableRefusals(id.clone()), refusals).await
+    }
+
+    /// Records a refusal that belongs to no table (a name that is not allowed).
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn record_super_refusal(&self, id: &SuperId, refusal: &Refusal) -> Result<()> {
+        let one = std::slice::from_ref(refusal);
+        self.append_refusals(&LogKey::SuperRefusals(id.clone()), one).await
+    }
+
+    async fn append_refusals(&self, key: &LogKey, refusals: &[Refusal]) -> Result<()> {
+        let entries: Vec<Bytes> = refusals
+            .iter()
+            .filter_map(|refusal| serde_json::to_vec(refusal).ok())
+            .map(Bytes::from)
+            .collect();
+        self.0.catalog.append(key, &entries, self.0.refusals_kept).await
+    }
+
+    /// The newest refusals of a table, oldest first.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn refusals(&self, id: &TableId, last: usize) -> Result<Vec<Refusal>> {
+        let entries = self.0.catalog.read_log(&LogKey::TableRefusals(id.clone()), last).await?;
+        Ok(entries.iter().filter_map(|entry| serde_json::from_slice(entry).ok()).collect())
+    }
+
+    /// The newest refusals of a SuperTable that belong to no table, oldest first.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn super_refusals(&self, id: &SuperId, last: usize) -> Result<Vec<Refusal>> {
+        let entries = self.0.catalog.read_log(&LogKey::SuperRefusals(id.clone()), last).await?;
+        Ok(entries.iter().filter_map(|entry| serde_json::from_slice(entry).ok()).collect())
+    }
+
+    /// The lake's secret of that name, made on first use; the same for every gateway.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn secret(&self, name: &'static str) -> Result<[u8; 32]> {
+        let key = DocKey::Secret(name);
+        for _ in 0..2 {
+            if let Some(stored) = self.0.catalog.doc(&key).await? {
+                return Ok(*blake3::hash(&stored).as_bytes());
+            }
+            let fresh: Vec<u8> =
+                (0..4).flat_map(|_| self.0.clock.random().to_le_bytes()).collect();
+            let fresh = random_text(&fresh);
+            if self.0.catalog.put_doc(&key, Expected::Absent, fresh.clone()).await? {
+                return Ok(*blake3::hash(&fresh).as_bytes());
+            }
+        }
+        Err(Error::unavailable("read the lake's secret").with("name", name))
+    }
+}
+
+fn random_text(bytes: &[u8]) -> Bytes {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
+fn writable(who: &Principal) -> Result<()> {
+    if who.read_only {
+        return Err(Error::new(ErrorKind::ReadOnly, "this export is read-only"));
+    }
+    Ok(())
+}
+
+/// Milliseconds from a JSON number that went through a float.
+#[allow(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit a double exactly")]
+fn float_ms(value: f64) -> i64 {
+    value as i64
+}

@@ -9,9 +9,32 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+mod attr;
 pub mod error;
+mod extents;
+mod flush;
+mod gateway;
+mod info;
+mod inode;
+mod names;
+mod namespace;
+mod plan;
+mod recover;
+mod refuse;
+mod rename;
+mod save;
+mod scratch;
+mod service;
+mod shape;
+mod slot;
+mod staged;
+mod tables;
+mod text;
+mod timer;
+mod tree;
 
 pub use error::{FsError, FsResult};
+pub use gateway::Vfs;
 
 /// Names one file-system object for a client: an inode and, for tables, the version shown.
 ///

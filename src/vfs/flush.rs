@@ -1,0 +1,221 @@
+//! Turns a staged edit into a commit and the slot's state with it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::gateway::{Vfs, later};
+use super::save::{Save, SaveError, Saved};
+use super::slot::{Edit, EditKey, Kept, Slot, Trigger};
+use super::text::{Frozen, SameBase};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::{At, ChangeSet, CommitOutcome, CsvView, Edit as RowEdit, NewRows, OnExistingKey};
+
+/// How many newer versions a text is held against to find the one that it extends.
+const NEWER_MAX: u64 = 8;
+
+impl Vfs {
+    /// Commits a staged edit. The caller holds the slot.
+    ///
+    /// # Errors
+    /// The refusal (recorded for `errors.csv`, the table as before) or the back end's error; in
+    /// the background an edit whose back end is away stays for another attempt.
+    pub(super) async fn flush(
+        &self,
+        slot: &Arc<Slot>,
+        key: &EditKey,
+        trigger: Trigger,
+    ) -> Result<()> {
+        let edit = slot.state().edits.get(key).cloned();
+        let Some(edit) = edit else { return Ok(()) };
+        let text = Frozen::new(&edit.file, edit.below.clone());
+        if text.len() == 0 && edit.against.is_none() {
+            // A new file without content yet: nothing to save.
+            if let Some(edit) = slot.state().edits.get_mut(key) {
+                edit.due_ns = u64::MAX;
+            }
+            return Ok(());
+        }
+        match self.save(slot, &edit, &text).await {
+            Ok(saved) => {
+                self.saved(slot, key, &edit, &saved);
+                Ok(())
+            }
+            Err(SaveError::Refused(kind, rejections)) => {
+                self.refused(slot, key, &edit, &text, kind, &rejections).await
+            }
+            Err(SaveError::Failed(error)) => {
+                let waits = match error.kind() {
+                    ErrorKind::Busy => true,
+                    ErrorKind::Unavailable => trigger == Trigger::Quiet,
+                    _ => false,
+                };
+                if waits {
+                    return Err(error);
+                }
+                self.failed(slot, key, &edit, &text, error).await
+            }
+        }
+    }
+
+    async fn save(
+        &self,
+        slot: &Slot,
+        edit: &Edit,
+        text: &Frozen,
+    ) -> std::result::Result<Saved, SaveError> {
+        let who = self.principal(&edit.caller);
+        let against = match &edit.against {
+            Some(against) => Some(self.newest_extended(slot, edit, text, against).await?),
+            None => None,
+        };
+        if let (Some(base), 0) = (&against, text.len()) {
+            return Ok(self.delete_all_rows(&who, slot, base).await?);
+        }
+        let same_base = match (&against, edit.same_base()) {
+            (Some(against), Some(below)) if Arc::ptr_eq(against, below) => SameBase::Yes,
+            _ => SameBase::No,
+        };
+        let save = Save {
+            lake: &self.lake,
+            who: &who,
+            table: &slot.table,
+            base: against,
+            text: text.clone(),
+            same_base,
+        };
+        save.run().await
+    }
+
+    /// The newest snapshot whose whole text the staged text begins with, if the text only adds to
+    /// what its author had read. A client that re-sends its cached page after its own commit (or
+    /// after a restart of the gateway) means the rows behind it, not all of them again.
+    async fn newest_extended(
+        &self,
+        slot: &Slot,
+        edit: &Edit,
+        text: &Frozen,
+        against: &Arc<CsvView>,
+    ) -> Result<Arc<CsvView>> {
+        let version = against.snapshot().version;
+        let latest = self.latest(&edit.caller, &slot.table).await?;
+        if latest.version <= version || text.len() <= against.len() {
+            return Ok(Arc::clone(against));
+        }
+        let who = self.principal(&edit.caller);
+        let oldest = version.max(latest.version.saturating_sub(NEWER_MAX));
+        for newer in (oldest + 1..=latest.version).rev() {
+            let view = self.lake.view(&who, &slot.table, At::Version(newer)).await?;
+            if text.len() < view.len() || view.len() <= against.len() {
+                continue;
+            }
+            let same_author = view.snapshot().lineage.client == who.describe();
+            if text.len() == view.len() && !same_author {
+                continue;
+            }
+            if begins_with(text, against, &view).await? {
+                return Ok(view);
+            }
+        }
+        Ok(Arc::clone(against))
+    }
+
+    async fn delete_all_rows(
+        &self,
+        who: &crate::lake::Principal,
+        slot: &Slot,
+        base: &Arc<CsvView>,
+    ) -> Result<Saved> {
+        let unchanged = Saved {
+            snapshot: Arc::clone(base.snapshot()),
+            same_text: true,
+            same_rows: true,
+        };
+        if base.rows() == 0 {
+            return Ok(unchanged);
+        }
+        let change = ChangeSet {
+            base: Arc::clone(base.snapshot()),
+            edits: vec![RowEdit { at: 0, remove: base.rows(), insert: 0 }],
+            rows: NewRows::default(),
+            schema: None,
+            config: None,
+            on_existing_key: OnExistingKey::Refuse,
+        };
+        match self.lake.commit(who, &slot.table, change, "delete", "").await? {
+            CommitOutcome::Committed { snapshot, .. } => {
+                Ok(Saved { snapshot, same_text: true, same_rows: true })
+            }
+            CommitOutcome::Unchanged { .. } => Ok(unchanged),
+            CommitOutcome::Conflict { .. } => Err(Error::new(
+                ErrorKind::Conflict,
+                "rows were changed by somebody else while all were being deleted",
+            )),
+        }
+    }
+
+    fn saved(&self, slot: &Slot, key: &EditKey, edit: &Edit, saved: &Saved) {
+        let version = saved.snapshot.version;
+        let new = edit.against.as_ref().is_none_or(|base| base.snapshot().version != version);
+        let counter = if new { &self.counters.commits } else { &self.counters.unchanged };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let mut state = slot.state();
+        state.saved(key, version);
+        if saved.same_rows {
+            // An editor must not see "file changed on disk": the time of its last write stays.
+            state.mtime = Some((version, edit.mtime));
+            state.kept = (!saved.same_text).then(|| Kept {
+                version,
+                file: Arc::clone(&edit.file),
+                below: edit.below.clone(),
+            });
+        } else {
+            state.mtime = None;
+            state.kept = None;
+        }
+        drop(state);
+        if Slot::is_birth(key) || edit.against.is_none() {
+            self.table_directory_changed(&slot.table);
+        }
+    }
+
+    /// Lets clients drop what they have cached of a table: its bytes are not what they wrote.
+    pub(super) fn raise_ctime(&self, slot: &Slot) {
+        let now = self.now();
+        let mut state = slot.state();
+        state.ctime = Some(match state.ctime {
+            Some(old) if old >= now => later(old),
+            _ => now,
+        });
+        // A client compares mtime and size; the bytes it wrote had the time of its write.
+        if let Some((_, time)) = &mut state.mtime {
+            *time = later(*time);
+        }
+    }
+}
+
+/// Whether `text` is `view`'s text and perhaps more behind it. What lies in both below
+/// `against`'s length was compared when the text was recognised as an addition.
+async fn begins_with(text: &Frozen, against: &CsvView, view: &Arc<CsvView>) -> Result<bool> {
+    const STEP: u64 = 1 << 20;
+    let mut at = against.len().min(view.len()).saturating_sub(STEP);
+    while at < view.len() {
+        let next = (at + STEP).min(view.len());
+        if text.read_all(at..next).await? != view.read_at(at..next).await?.concat() {
+            return Ok(false);
+        }
+        at = next;
+    }
+    // The rest of the common part: only an addition to `against` may be taken for one to `view`.
+    let mut at = 0;
+    let common = against.len().min(view.len());
+    while at < common {
+        let next = (at + STEP).min(common);
+        if text.content().unwritten_from(at) < next - at
+            && text.read_all(at..next).await? != view.read_at(at..next).await?.concat()
+        {
+            return Ok(false);
+        }
+        at = next;
+    }
+    Ok(true)
+}

@@ -1,0 +1,169 @@
+//! After a restart: what was acknowledged and not finished is there again.
+//!
+//! Every staged file has a note (`<id>.json`) that says what it is: scratch, or an edit of a table
+//! with its base, its client and its handle. A staged file without a readable note was never
+//! acknowledged and is removed.
+
+use std::sync::{Arc, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::Caller;
+use super::gateway::Vfs;
+use super::scratch::ScratchMeta;
+use super::slot::{BIRTH, Edit, EditKey};
+use super::staged::{StagedFile, StagingArea};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::{At, TableId};
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Note {
+    Scratch(ScratchMeta),
+    Edit(EditNote),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct EditNote {
+    table: String,
+    client: String,
+    handle_version: u64,
+    uid: u32,
+    gid: u32,
+    below: Option<u64>,
+    against: Option<u64>,
+    verifier: Option<[u8; 8]>,
+}
+
+/// Writes down what a staged edit is.
+///
+/// # Errors
+/// As the file system's.
+pub(super) fn note_edit(
+    area: &Arc<StagingArea>,
+    table: &TableId,
+    key: &EditKey,
+    edit: &Edit,
+) -> Result<()> {
+    let version = |view: &Option<Arc<crate::lake::CsvView>>| {
+        view.as_ref().map(|view| view.snapshot().version)
+    };
+    let note = Note::Edit(EditNote {
+        table: table.to_string(),
+        client: key.client.to_string(),
+        handle_version: key.version,
+        uid: edit.caller.uid,
+        gid: edit.caller.gid,
+        below: version(&edit.below),
+        against: version(&edit.against),
+        verifier: edit.verifier,
+    });
+    let id = edit.file.lock().unwrap_or_else(PoisonError::into_inner).id();
+    let text = serde_json::to_vec(&note)
+        .map_err(|error| Error::new(ErrorKind::Internal, "note an edit").caused_by(error))?;
+    std::fs::write(area.directory.join(format!("{id:016x}.json")), text)?;
+    Ok(())
+}
+
+fn ids(area: &StagingArea) -> Result<Vec<u64>> {
+    let mut ids = Vec::new();
+    for file in std::fs::read_dir(&area.directory)? {
+        let name = file?.file_name();
+        let stem = name.to_str().and_then(|name| name.split('.').next());
+        if let Some(id) = stem.and_then(|stem| u64::from_str_radix(stem, 16).ok()) {
+            ids.push(id);
+        }
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// The highest number of a staged file.
+///
+/// # Errors
+/// As the file system's.
+pub(super) fn last_id(area: &StagingArea) -> Result<u64> {
+    Ok(ids(area)?.last().copied().unwrap_or(0))
+}
+
+impl Vfs {
+    /// Puts back what an earlier process left in the state directory.
+    pub(super) async fn recover(&self) -> Result<()> {
+        let area = Arc::clone(self.scratch.area());
+        for id in ids(&area)? {
+            let note = std::fs::read(area.directory.join(format!("{id:016x}.json")));
+            let note = note.ok().and_then(|text| serde_json::from_slice::<Note>(&text).ok());
+            let outcome = match note {
+                Some(Note::Scratch(meta)) => self.recover_scratch(&area, id, meta),
+                Some(Note::Edit(note)) => self.recover_edit(&area, id, note).await,
+                None => {
+                    drop(StagedFile::recover(&area, id));
+                    Ok(())
+                }
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(id, %error, "leave a staged file for the next start");
+            }
+        }
+        Ok(())
+    }
+
+    fn recover_scratch(
+        &self,
+        area: &Arc<StagingArea>,
+        id: u64,
+        meta: ScratchMeta,
+    ) -> Result<()> {
+        let file = match meta.kind {
+            super::scratch::ScratchKind::File => Some(StagedFile::recover(area, id)?),
+            _ => None,
+        };
+        self.scratch.insert(id, meta, file);
+        Ok(())
+    }
+
+    async fn recover_edit(
+        &self,
+        area: &Arc<StagingArea>,
+        id: u64,
+        note: EditNote,
+    ) -> Result<()> {
+        let table = TableId::parse(&note.table)?;
+        let mut file = StagedFile::recover(area, id)?;
+        file.keep_on_disk();
+        let caller = Caller {
+            uid: note.uid,
+            gid: note.gid,
+            groups: Arc::from([]),
+            client: note.client.into(),
+            read_only: false,
+        };
+        let slot = self.slot(&table);
+        let who = self.principal(&caller);
+        let view = async |version: Option<u64>| match version {
+            Some(version) => {
+                self.lake.view(&who, &table, At::Version(version)).await.map(Some)
+            }
+            None => Ok(None),
+        };
+        let below = view(note.below).await?;
+        let against = view(note.against).await?;
+        file.drop_from_disk();
+        let key = EditKey { client: Arc::clone(&caller.client), version: note.handle_version };
+        let mut edit = self.new_edit(&caller, file, below, against);
+        edit.verifier = note.verifier;
+        let settle = self.settings.timing.settle;
+        let settle = u64::try_from(settle.as_nanos()).unwrap_or(u64::MAX);
+        edit.due_ns = self.clock.monotonic_ns().saturating_add(settle);
+        let mut state = slot.state();
+        if key.version >= BIRTH {
+            state.births.insert(key.version, Arc::clone(&key.client));
+        }
+        state.edits.insert(key, edit);
+        drop(state);
+        self.mark_pending(&table);
+        tracing::info!(%table, "a save from before the restart goes on");
+        Ok(())
+    }
+}

@@ -1,0 +1,391 @@
+//! Renames: the one perfect commit point, and the way most editors put a file aside.
+
+use std::sync::{Arc, PoisonError};
+
+use super::gateway::Vfs;
+use super::names::{Afterwards, check_name};
+use super::namespace::{Node, SuperChild, is_silly_rename, super_child};
+use super::scratch::BaseRef;
+use super::slot::{Displaced, EditKey, Slot, Trigger};
+use super::tables::{Shown, Strict};
+use super::{Caller, FsError, FsResult, Handle};
+use crate::error::{Error, ErrorKind};
+use crate::lake::{CsvView, SuperId, TableId};
+
+/// What a name is, for a rename.
+enum Place {
+    Slot(Arc<Slot>),
+    Scratch(u64),
+    Trashed(SuperId, String),
+    Config(TableId),
+    Other,
+}
+
+impl Vfs {
+    pub(super) async fn rename_name(
+        &self,
+        caller: &Caller,
+        from: (Handle, &[u8]),
+        to: (Handle, &[u8]),
+    ) -> FsResult<()> {
+        let from_dir = self.writable_directory(caller, from.0, from.1)?;
+        let to_dir = self.writable_directory(caller, to.0, to.1)?;
+        check_name(to.1)?;
+        if from.0.inode == to.0.inode && from.1 == to.1 {
+            self.find(caller, from.0, from.1).await?;
+            return Ok(());
+        }
+        let source = self.place(from.0, &from_dir, from.1);
+        let target = self.place(to.0, &to_dir, to.1);
+        if let (Node::Super(id), SuperChild::NotAllowed) = (&to_dir, super_child(to.1)) {
+            return Err(self.refuse_name(caller, id, to.1).await);
+        }
+        match (source, target) {
+            (Place::Scratch(id), Place::Slot(_)) => {
+                self.put_scratch_on_slot(caller, id, &to_dir, to.1, Afterwards::Remove).await
+            }
+            (Place::Scratch(id), Place::Config(table)) => {
+                let file = self.scratch.file(id)?;
+                let text = self.scratch_text(caller, id, &file).await?;
+                self.save_config(caller, &table, &text).await?;
+                self.scratch.remove_name(from.0.inode, from.1)?;
+                Ok(())
+            }
+            (Place::Scratch(id), Place::Scratch(_) | Place::Other) => {
+                self.rename_scratch(caller, id, from, to).await
+            }
+            (Place::Slot(slot), Place::Slot(target)) => {
+                self.rename_table(caller, &slot, &target).await
+            }
+            (Place::Slot(slot), Place::Scratch(_) | Place::Other) => {
+                self.displace(caller, &slot, &to_dir, to).await
+            }
+            (Place::Trashed(super_id, name), Place::Slot(slot)) => {
+                let who = self.principal(caller);
+                self.lake.restore_table(&who, &name, &super_id, &slot.table).await?;
+                slot.state().displaced = None;
+                Ok(())
+            }
+            _ => {
+                self.find(caller, from.0, from.1).await?;
+                Err(FsError::new(ErrorKind::Unsupported, "this cannot be renamed"))
+            }
+        }
+    }
+
+    fn place(&self, dir: Handle, node: &Node, name: &[u8]) -> Place {
+        if let Some(id) = self.scratch.child(dir.inode, name) {
+            return Place::Scratch(id);
+        }
+        match node {
+            Node::Super(id) => match super_child(name) {
+                SuperChild::Table(simple) => Place::Slot(self.slot(&id.table(simple))),
+                _ => Place::Other,
+            },
+            Node::Trash(id) => {
+                let text = String::from_utf8_lossy(name);
+                let stem = text.strip_suffix(".csv").unwrap_or(&text);
+                Place::Trashed(id.clone(), stem.to_owned())
+            }
+            Node::About(table) if name == b"config.toml" => Place::Config(table.clone()),
+            _ => Place::Other,
+        }
+    }
+
+    async fn rename_scratch(
+        &self,
+        caller: &Caller,
+        id: u64,
+        from: (Handle, &[u8]),
+        to: (Handle, &[u8]),
+    ) -> FsResult<()> {
+        match self.find(caller, to.0, to.1).await {
+            Ok(entry) => {
+                let Node::Scratch(other) = self.node(entry.handle)? else {
+                    return Err(FsError::new(ErrorKind::AlreadyExists, "the name exists"));
+                };
+                if other == id {
+                    return Ok(());
+                }
+                match (self.is_scratch_directory(id), self.is_scratch_directory(other)) {
+                    (false, true) => return Err(FsError::IsDirectory),
+                    (true, false) => return Err(FsError::NotDirectory),
+                    (true, true) if !self.scratch.is_empty(entry.handle.inode) => {
+                        return Err(FsError::NotEmpty);
+                    }
+                    _ => {}
+                }
+            }
+            Err(FsError::Lake(error)) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        self.scratch.add_name(id, (to.0.inode, to.1))?;
+        self.scratch.remove_name(from.0.inode, from.1)?;
+        Ok(())
+    }
+
+    /// Puts a complete file on a table's name: the commit, whose verdict is the call's status.
+    pub(super) async fn put_scratch_on_slot(
+        &self,
+        caller: &Caller,
+        id: u64,
+        dir: &Node,
+        name: &[u8],
+        afterwards: Afterwards,
+    ) -> FsResult<()> {
+        let (Node::Super(super_id), SuperChild::Table(simple)) = (dir, super_child(name)) else {
+            return Err(FsError::new(ErrorKind::Unsupported, "this cannot be renamed"));
+        };
+        let slot = self.slot(&super_id.table(simple));
+        let _changing = slot.changing.lock().await;
+        let file = self.scratch.file(id)?;
+        let below = self.scratch_base(caller, id).await?;
+        let against = self.author_base(caller, &slot).await?;
+        let copy = {
+            let file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            let below_bytes = below.as_ref().map_or(0, |view| view.len());
+            file.duplicate(self.scratch.fresh_id(), below_bytes)?
+        };
+        let version = self.fresh_birth();
+        let key = EditKey { client: Arc::clone(&caller.client), version };
+        let mut edit = self.new_edit(caller, copy, below, against);
+        edit.writes = 1;
+        if let Some(attr) = self.scratch.attr(id, 0) {
+            // The file keeps the time of its last write (rsync -t, cp -p).
+            edit.mtime = attr.mtime;
+        }
+        self.begin_edit(&slot, &key, edit)?;
+        slot.state().births.insert(version, Arc::clone(&caller.client));
+        if let Err(error) = self.flush(&slot, &key, Trigger::Certain).await {
+            slot.state().edits.remove(&key);
+            return Err(error.into());
+        }
+        self.table_directory_changed(&slot.table);
+        if slot.state().edits.remove(&key).is_some() {
+            // An empty file on a name where nothing is: nothing to save, and nothing is lost by
+            // leaving it where it was.
+            return Err(FsError::Lake(Error::invalid("an empty file has no header line")));
+        }
+        if afterwards == Afterwards::Remove {
+            let became = BaseRef { table: slot.table.to_string(), version };
+            let names = self.scratch.update(id, |meta| {
+                meta.became = Some(became);
+                meta.names.clone()
+            })?;
+            for (dir, name) in names {
+                self.scratch.remove_name(dir, &name)?;
+                self.directory_changed(dir);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the author of a whole new file had read: the version that was moved away, else the
+    /// one that this client read last, else the newest.
+    async fn author_base(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+    ) -> FsResult<Option<Arc<CsvView>>> {
+        if let Some(view) = self.displaced_view(caller, slot).await? {
+            return Ok(Some(view));
+        }
+        let latest = match self.latest(caller, &slot.table).await {
+            Ok(latest) => latest,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let read = slot.state().read.get(&caller.client).copied();
+        let version = read.unwrap_or(latest.version).min(latest.version);
+        Ok(Some(self.view_at(caller, slot, version).await?))
+    }
+
+    /// The snapshot below a scratch file's content.
+    pub(super) async fn scratch_base(
+        &self,
+        caller: &Caller,
+        id: u64,
+    ) -> FsResult<Option<Arc<CsvView>>> {
+        let Some(base) = self.scratch.meta(id).and_then(|meta| meta.base) else {
+            return Ok(None);
+        };
+        let slot = self.slot(&TableId::parse(&base.table)?);
+        Ok(Some(self.view_at(caller, &slot, base.version).await?))
+    }
+
+    /// Renames a table, or saves its content onto another one.
+    async fn rename_table(
+        &self,
+        caller: &Caller,
+        from: &Arc<Slot>,
+        to: &Arc<Slot>,
+    ) -> FsResult<()> {
+        self.finish_own_edit(caller, from).await?;
+        let target_taken = {
+            let free = self.table_handle(caller, to).await;
+            match free {
+                Ok(_) => true,
+                Err(FsError::Lake(error)) if error.kind() == ErrorKind::NotFound => false,
+                Err(error) => return Err(error),
+            }
+        };
+        let displaced = to.state().displaced.is_some();
+        if target_taken || displaced {
+            return self.save_table_onto(caller, from, to).await;
+        }
+        let _from = from.changing.lock().await;
+        let who = self.principal(caller);
+        if from.state().displaced.is_some() {
+            return Err(FsError::not_found());
+        }
+        self.lake.rename_table(&who, &from.table, &to.table).await?;
+        self.inodes.rebind(&Node::Table(from.table.clone()), &Node::Table(to.table.clone()));
+        self.inodes.rebind(&Node::About(from.table.clone()), &Node::About(to.table.clone()));
+        from.forget();
+        to.forget();
+        self.table_directory_changed(&from.table);
+        self.table_directory_changed(&to.table);
+        Ok(())
+    }
+
+    /// `mv a.csv b.csv` where b exists: b gets a's rows, then a is dropped.
+    async fn save_table_onto(
+        &self,
+        caller: &Caller,
+        from: &Arc<Slot>,
+        to: &Arc<Slot>,
+    ) -> FsResult<()> {
+        let latest = self.latest(caller, &from.table).await?;
+        let view = self.snapshot_view(caller, from, latest.version).await?;
+        let against = self.author_base(caller, to).await?;
+        let id = self.scratch.fresh_id();
+        let file = super::staged::StagedFile::create(self.scratch.area(), id, view.len())?;
+        let key =
+            EditKey { client: Arc::clone(&caller.client), version: self.fresh_birth() };
+        {
+            let _changing = to.changing.lock().await;
+            let edit = self.new_edit(caller, file, Some(view), against);
+            self.begin_edit(to, &key, edit)?;
+            if let Err(error) = self.flush(to, &key, Trigger::Certain).await {
+                to.state().edits.remove(&key);
+                return Err(error.into());
+            }
+        }
+        let _changing = from.changing.lock().await;
+        self.lake.drop_table(&self.principal(caller), &from.table).await?;
+        from.forget();
+        self.table_directory_changed(&from.table);
+        self.table_directory_changed(&to.table);
+        Ok(())
+    }
+
+    async fn finish_own_edit(&self, caller: &Caller, slot: &Arc<Slot>) -> FsResult<()> {
+        let _changing = slot.changing.lock().await;
+        let own = slot.state().visible_edit(&caller.client);
+        if let Some((key, _)) = own {
+            self.flush(slot, &key, Trigger::Certain).await?;
+        }
+        Ok(())
+    }
+
+    /// A table is renamed to a name that no table can have: put aside by an editor or `sed
+    /// -i.bak`, or removed while a process has it open. The old content stays under that name.
+    async fn displace(
+        &self,
+        caller: &Caller,
+        slot: &Arc<Slot>,
+        to_dir: &Node,
+        to: (Handle, &[u8]),
+    ) -> FsResult<()> {
+        if !matches!(to_dir, Node::Super(_) | Node::Scratch(_) | Node::Org(_) | Node::Root) {
+            return Err(FsError::CrossDevice);
+        }
+        let _changing = slot.changing.lock().await;
+        let (handle, shown) = self.table_handle(caller, slot).await?;
+        let key = slot.key(caller, handle);
+        let displaced = slot.state().displaced.clone();
+        self.view_as_scratch(caller, slot, &shown, (to.0.inode, to.1)).await?;
+        let drops = is_silly_rename(to.1);
+        let version = match (&shown, displaced) {
+            // New content that was not committed yet goes; what was displaced before stays so.
+            (Shown::Edit(_), Some(_)) => None,
+            (Shown::Edit(edit), None) => {
+                edit.against.as_ref().map(|against| against.snapshot().version)
+            }
+            (Shown::Snapshot(snapshot), _) => Some(snapshot.version),
+        };
+        let mut state = slot.state();
+        state.edits.remove(&key);
+        if let Some(version) = version {
+            state.displaced = Some(Displaced {
+                version,
+                since_ns: self.clock.monotonic_ns(),
+                caller: caller.clone(),
+                drops,
+            });
+        }
+        drop(state);
+        self.mark_pending(&slot.table);
+        self.table_directory_changed(&slot.table);
+        Ok(())
+    }
+
+    pub(super) async fn loose_shown(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        handle: Handle,
+    ) -> FsResult<Shown> {
+        self.shown(caller, slot, handle, Strict::No).await
+    }
+
+    /// What a table's handle shows, under a scratch name; nothing is copied but staged bytes.
+    pub(super) async fn view_as_scratch(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        shown: &Shown,
+        at: (u64, &[u8]),
+    ) -> FsResult<()> {
+        let attr = self.attr_of(slot, 0, shown).await?;
+        let (version, content) = match shown {
+            Shown::Edit(edit) => {
+                let below = edit.below.as_ref().map_or(0, |view| view.len());
+                let file = edit.file.lock().unwrap_or_else(PoisonError::into_inner);
+                let copy = file.duplicate(self.scratch.fresh_id(), below)?;
+                (edit.below.as_ref().map(|view| view.snapshot().version), Some(copy))
+            }
+            Shown::Snapshot(snapshot) => {
+                let kept = slot.state().kept.clone();
+                match kept.filter(|kept| kept.version == snapshot.version) {
+                    Some(kept) => {
+                        let below = kept.below.as_ref().map_or(0, |view| view.len());
+                        let file = kept.file.lock().unwrap_or_else(PoisonError::into_inner);
+                        let copy = file.duplicate(self.scratch.fresh_id(), below)?;
+                        (kept.below.as_ref().map(|view| view.snapshot().version), Some(copy))
+                    }
+                    None => (Some(snapshot.version), None),
+                }
+            }
+        };
+        let id = self.scratch.create_view(
+            at,
+            &attr,
+            &slot.table,
+            version.unwrap_or(0),
+            content,
+        )?;
+        if version.is_none() {
+            self.scratch.update(id, |meta| meta.base = None)?;
+        }
+        let _ = caller;
+        Ok(())
+    }
+}
+
+impl Slot {
+    /// Forgets everything about a name whose table is gone elsewhere.
+    pub(super) fn forget(&self) {
+        *self.state() = super::slot::SlotState::default();
+    }
+}

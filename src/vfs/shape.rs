@@ -1,0 +1,85 @@
+//! Recognises what a staged text is against its base, by bytes alone.
+
+use std::sync::Arc;
+
+use super::extents::Extents;
+use super::slot::Shape;
+use super::text::Frozen;
+use crate::config::Limits;
+use crate::error::Result;
+use crate::lake::CsvView;
+
+/// Bytes compared at once.
+const STEP: u64 = 1 << 20;
+
+/// Looks at `text` over `base` (`None` = a new table, or a base that is not below it).
+pub(super) async fn shape_of(
+    text: &Frozen,
+    base: Option<&Arc<CsvView>>,
+    limits: &Limits,
+) -> Result<Shape> {
+    let size = text.len();
+    let complete = size > 0 && text.content().is_whole() && ends_with_newline(text).await?;
+    let Some(base) = base else {
+        return Ok(Shape { complete, append: false, doubtful: size == 0, reaches_end: false });
+    };
+    let header = u64::try_from(base.header().len()).unwrap_or(u64::MAX);
+    if !complete {
+        // Most writes of a long save end in mid-line; comparing after each would cost the square
+        // of the file's size.
+        let doubtful = base.rows() > 0 && size <= header;
+        return Ok(Shape { complete, append: false, doubtful, reaches_end: false });
+    }
+    let unchanged_below = same_extents(text, base, base.len().min(size)).await?;
+    let shows_base = text.content().base_limit >= base.len() || covers(text, base.len());
+    let append = size > base.len() && shows_base && unchanged_below;
+    let prefix = size < base.len() && unchanged_below && whole_prefix(text);
+    let least = base.len() / 100 * (100 - u64::from(limits.shrink_percent.min(100)));
+    let doubtful = base.rows() > 0 && (prefix || size <= header || size < least);
+    let reaches_end = size >= base.len() || same_tail(text, base).await?;
+    Ok(Shape { complete, append, doubtful, reaches_end })
+}
+
+async fn ends_with_newline(text: &Frozen) -> Result<bool> {
+    let size = text.len();
+    Ok(text.read_all(size.saturating_sub(1)..size).await?.ends_with(b"\n"))
+}
+
+fn covers(text: &Frozen, end: u64) -> bool {
+    let content = text.content();
+    let shown = content.base_limit.min(end);
+    content.extents.covers(shown..end)
+}
+
+fn whole_prefix(text: &Frozen) -> bool {
+    text.content().is_whole()
+}
+
+/// Whether the written parts below `end` equal the base.
+async fn same_extents(text: &Frozen, base: &Arc<CsvView>, end: u64) -> Result<bool> {
+    let extents: &Extents = &text.content().extents;
+    for range in extents.iter() {
+        let mut at = range.start;
+        let stop = range.end.min(end);
+        while at < stop {
+            let next = (at + STEP).min(stop);
+            let theirs = base.read_at(at..next).await?.concat();
+            if text.read_all(at..next).await? != theirs {
+                return Ok(false);
+            }
+            at = next;
+        }
+    }
+    // A hole is no part of the base.
+    Ok(text.content().is_whole() || text.content().base_limit >= end)
+}
+
+/// Whether the text ends with the base's last row.
+async fn same_tail(text: &Frozen, base: &Arc<CsvView>) -> Result<bool> {
+    let Some(last) = base.rows().checked_sub(1) else { return Ok(true) };
+    let start = base.offset_of(last).await?;
+    let bytes = base.len() - start;
+    let Some(from) = text.len().checked_sub(bytes) else { return Ok(false) };
+    let theirs = base.read_at(start..base.len()).await?.concat();
+    Ok(text.read_all(from..text.len()).await? == theirs)
+}

@@ -1,0 +1,285 @@
+//! A table's name as a slot (semantics section 5): clean, edited by somebody, or displaced a
+//! moment ago. This file holds the state and the pure decisions; `save.rs` acts on them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::scratch::SharedFile;
+use super::{Caller, FileTime, Handle};
+use crate::lake::{CsvView, TableId};
+
+/// Handle versions from here on name an edit that began in an empty slot, not a snapshot.
+pub(super) const BIRTH: u64 = 1 << 63;
+
+/// Which client edits through which handle.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct EditKey {
+    /// [`Caller::client`] of the editor.
+    pub(super) client: Arc<str>,
+    /// [`Handle::version`] of the handle.
+    pub(super) version: u64,
+}
+
+/// A staged edit of a table.
+#[derive(Debug, Clone)]
+pub(super) struct Edit {
+    /// The staged content.
+    pub(super) file: SharedFile,
+    /// What shows where the content was not written; `None` = nothing.
+    pub(super) below: Option<Arc<CsvView>>,
+    /// The snapshot that the author had read, which the content is compared with; `None` = a new
+    /// table. Another than `below` when the author's own spelling of an earlier save lies below.
+    pub(super) against: Option<Arc<CsvView>>,
+    /// Who edits.
+    pub(super) caller: Caller,
+    /// Time of the last write, shown as mtime.
+    pub(super) mtime: FileTime,
+    /// Number of writes so far: tells whether more came while a reply was held.
+    pub(super) writes: u64,
+    /// When it is committed if nothing more comes (monotonic nanoseconds).
+    pub(super) due_ns: u64,
+    /// Time of the last write (monotonic nanoseconds).
+    pub(super) written_ns: u64,
+    /// Whether one durable write brought the whole content.
+    pub(super) whole: bool,
+    /// Verifier of the exclusive create that began it.
+    pub(super) verifier: Option<[u8; 8]>,
+    /// Failed attempts in the background.
+    pub(super) attempts: u32,
+}
+
+/// A slot whose table was moved or removed a moment ago.
+#[derive(Debug, Clone)]
+pub(super) struct Displaced {
+    /// Version that was there.
+    pub(super) version: u64,
+    /// When (monotonic nanoseconds).
+    pub(super) since_ns: u64,
+    /// Who did it.
+    pub(super) caller: Caller,
+    /// Whether nothing coming back means a drop (removed, silly rename) or a return to what was
+    /// there (renamed to a scratch name).
+    pub(super) drops: bool,
+}
+
+/// The bytes that a client saved, kept because they are spelled otherwise than we would.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    /// Version that they mean.
+    pub(super) version: u64,
+    /// The bytes.
+    pub(super) file: SharedFile,
+    /// What shows where they were not written.
+    pub(super) below: Option<Arc<CsvView>>,
+}
+
+/// State of a slot.
+#[derive(Debug, Default)]
+pub(super) struct SlotState {
+    /// Edits under way.
+    pub(super) edits: HashMap<EditKey, Edit>,
+    /// What a client's handle shows after its own commits.
+    pub(super) shown: HashMap<EditKey, u64>,
+    /// The handle version that a client got last.
+    pub(super) current: HashMap<Arc<str>, u64>,
+    /// Version that a client read last.
+    pub(super) read: HashMap<Arc<str>, u64>,
+    /// Editor of each handle version from [`BIRTH`] on.
+    pub(super) births: HashMap<u64, Arc<str>>,
+    /// Set while the table is away from its name.
+    pub(super) displaced: Option<Displaced>,
+    /// Spelling of the newest save.
+    pub(super) kept: Option<Kept>,
+    /// Views of versions in use, with the time of their last use.
+    pub(super) views: HashMap<u64, (Arc<CsvView>, u64)>,
+    /// mtime shown for a version, where it is not the commit's.
+    pub(super) mtime: Option<(u64, FileTime)>,
+    /// ctime raised after a refusal.
+    pub(super) ctime: Option<FileTime>,
+}
+
+/// A table's name.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// The table.
+    pub(super) table: TableId,
+    /// Held while the slot is changed; readers do not take it.
+    pub(super) changing: tokio::sync::Mutex<()>,
+    state: Mutex<SlotState>,
+}
+
+/// Most old views kept per table.
+const VIEWS_MAX: usize = 8;
+
+impl Slot {
+    /// A clean slot.
+    pub(super) fn new(table: TableId) -> Arc<Self> {
+        Arc::new(Self { table, changing: tokio::sync::Mutex::new(()), state: Mutex::default() })
+    }
+
+    /// The state, for a moment.
+    pub(super) fn state(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose edit a handle means.
+    pub(super) fn key(&self, caller: &Caller, handle: Handle) -> EditKey {
+        let client = match self.state().births.get(&handle.version) {
+            Some(editor) => Arc::clone(editor),
+            None => Arc::clone(&caller.client),
+        };
+        EditKey { client, version: handle.version }
+    }
+}
+
+impl Edit {
+    /// The snapshot below and compared with, if it is the same one.
+    pub(super) fn same_base(&self) -> Option<&Arc<CsvView>> {
+        let below = self.below.as_ref()?;
+        let against = self.against.as_ref()?;
+        (below.snapshot().path == against.snapshot().path).then_some(against)
+    }
+}
+
+impl SlotState {
+    /// The snapshot version that a handle shows; `None` if that is not known (a birth from
+    /// before a restart).
+    pub(super) fn shown_version(&self, key: &EditKey) -> Option<u64> {
+        match self.shown.get(key) {
+            Some(version) => Some(*version),
+            None if key.version < BIRTH => Some(key.version),
+            None => None,
+        }
+    }
+
+    /// The edit that a newcomer to the name finds: its own, or one that began in an empty slot.
+    pub(super) fn visible_edit(&self, client: &Arc<str>) -> Option<(EditKey, Edit)> {
+        let own = |(key, _): &(&EditKey, &Edit)| key.client == *client;
+        let born = |(key, _): &(&EditKey, &Edit)| key.version >= BIRTH;
+        let found = self.edits.iter().filter(own).max_by_key(|(_, edit)| edit.writes);
+        let found = found.or_else(|| self.edits.iter().find(born));
+        found.map(|(key, edit)| (key.clone(), edit.clone()))
+    }
+
+    /// Remembers a view and forgets those that nobody used for long.
+    pub(super) fn keep_view(&mut self, view: Arc<CsvView>, now_ns: u64) {
+        self.views.insert(view.snapshot().version, (view, now_ns));
+        while self.views.len() > VIEWS_MAX {
+            let oldest = self.views.iter().min_by_key(|(_, (_, used))| *used).map(|(v, _)| *v);
+            let Some(oldest) = oldest else { break };
+            self.views.remove(&oldest);
+        }
+    }
+
+    /// Notes a completed save of `key` as `version`.
+    pub(super) fn saved(&mut self, key: &EditKey, version: u64) {
+        self.edits.remove(key);
+        self.shown.insert(key.clone(), version);
+        self.current.insert(Arc::clone(&key.client), key.version);
+        self.read.insert(Arc::clone(&key.client), version);
+        self.displaced = None;
+        // A bounded memory of who was shown what.
+        if self.shown.len() > 1024 {
+            let current = &self.current;
+            self.shown.retain(|k, _| current.get(&k.client) == Some(&k.version));
+        }
+    }
+}
+
+/// What a staged text looks like against its base, without parsing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Ends in a newline, has no hole, is not empty.
+    pub(super) complete: bool,
+    /// The base with bytes added at its end.
+    pub(super) append: bool,
+    /// A proper prefix of the base, the header only, nothing, or much less than the base: may be
+    /// a writer that has not finished.
+    pub(super) doubtful: bool,
+    /// At least as long as the base, or ends with the base's last row.
+    pub(super) reaches_end: bool,
+}
+
+/// What asks for a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// A WRITE asked to be durable; whether it brought the whole file at once.
+    StableWrite {
+        /// The write covers the file from its first to its last byte.
+        whole_file: bool,
+    },
+    /// COMMIT.
+    Commit,
+    /// SETATTR of mode or times after a write: the editor is done.
+    Confirm,
+    /// A complete file renamed onto the name, or the control file: no doubt is left.
+    Certain,
+    /// The quiet time is over.
+    Quiet,
+}
+
+/// What is done about a staged edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Commit before the reply.
+    Now,
+    /// Wait a moment for more writes, then commit before the reply.
+    NowUnlessMore,
+    /// Commit after the settle time.
+    Settle,
+    /// Commit after the shrink time.
+    Shrink,
+}
+
+/// The rules of semantics section 5, "When it commits".
+pub(super) fn decide(shape: Shape, trigger: Trigger) -> Decision {
+    match trigger {
+        Trigger::Certain | Trigger::Quiet => Decision::Now,
+        Trigger::Confirm if shape.complete => Decision::Now,
+        _ if shape.doubtful => Decision::Shrink,
+        // A last line without its newline: a writer in mid-line, or an editor that leaves it out
+        // and then writes the whole file at once.
+        Trigger::StableWrite { whole_file: true } if !shape.complete => Decision::Settle,
+        _ if !shape.complete => Decision::Shrink,
+        Trigger::StableWrite { .. } if shape.append => Decision::Now,
+        Trigger::StableWrite { whole_file } if whole_file || shape.reaches_end => Decision::Now,
+        Trigger::Commit if shape.append || shape.reaches_end => Decision::NowUnlessMore,
+        _ => Decision::Settle,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const APPEND: Shape = Shape { complete: true, append: true, doubtful: false, reaches_end: true };
+    const REWRITE: Shape =
+        Shape { complete: true, append: false, doubtful: false, reaches_end: false };
+    const PREFIX: Shape = Shape { complete: true, append: false, doubtful: true, reaches_end: false };
+    const PART: Shape = Shape { complete: false, append: true, doubtful: false, reaches_end: false };
+
+    #[test]
+    fn an_append_is_judged_in_the_write_that_brings_it() {
+        assert_eq!(decide(APPEND, Trigger::StableWrite { whole_file: false }), Decision::Now);
+        assert_eq!(decide(APPEND, Trigger::Commit), Decision::NowUnlessMore);
+        assert_eq!(decide(PART, Trigger::StableWrite { whole_file: false }), Decision::Shrink);
+        assert_eq!(decide(PART, Trigger::StableWrite { whole_file: true }), Decision::Settle);
+    }
+
+    #[test]
+    fn a_rewrite_commits_at_once_only_when_it_is_surely_whole() {
+        assert_eq!(decide(REWRITE, Trigger::StableWrite { whole_file: true }), Decision::Now);
+        assert_eq!(decide(REWRITE, Trigger::StableWrite { whole_file: false }), Decision::Settle);
+        assert_eq!(decide(REWRITE, Trigger::Commit), Decision::Settle);
+    }
+
+    #[test]
+    fn a_shrinking_rewrite_waits_unless_it_is_confirmed() {
+        for trigger in [Trigger::StableWrite { whole_file: true }, Trigger::Commit] {
+            assert_eq!(decide(PREFIX, trigger), Decision::Shrink);
+        }
+        for trigger in [Trigger::Confirm, Trigger::Certain, Trigger::Quiet] {
+            assert_eq!(decide(PREFIX, trigger), Decision::Now);
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! Reading and writing the content of tables.
+
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+
+use super::attr;
+use super::gateway::{Vfs, later};
+use super::namespace::Node;
+use super::slot::{BIRTH, Decision, Edit, EditKey, Shape, Slot, Trigger, decide};
+use super::staged::{StagedFile, sync_files};
+use super::text::Frozen;
+use super::{
+    Attr, Caller, Changed, FileTime, FsError, FsResult, Handle, PreAttr, ReadReply, SetAttr,
+    SetTime, Stability, Verifier, WriteReply,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::{At, CsvView, Snapshot, TableId};
+
+/// What a table's handle shows at the moment.
+pub(super) enum Shown {
+    /// A staged edit.
+    Edit(Edit),
+    /// A snapshot.
+    Snapshot(Arc<Snapshot>),
+}
+
+impl Vfs {
+    /// The newest snapshot of a table.
+    pub(super) async fn latest(&self, caller: &Caller, table: &TableId) -> Result<Arc<Snapshot>> {
+        self.lake.latest(&self.principal(caller), table).await
+    }
+
+    /// A view of one version, kept while it is in use.
+    pub(super) async fn view_at(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        version: u64,
+    ) -> Result<Arc<CsvView>> {
+        let now = self.clock.monotonic_ns();
+        if let Some((view, used)) = slot.state().views.get_mut(&version) {
+            *used = now;
+            return Ok(Arc::clone(view));
+        }
+        let who = self.principal(caller);
+        let view = self.lake.view(&who, &slot.table, At::Version(version)).await?;
+        slot.state().keep_view(Arc::clone(&view), now);
+        Ok(view)
+    }
+
+    /// What a handle shows; with `Strict::Yes` a superseded snapshot that nobody reads is stale.
+    pub(super) async fn shown(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        handle: Handle,
+        strict: Strict,
+    ) -> FsResult<Shown> {
+        let key = slot.key(caller, handle);
+        if let Some(edit) = slot.state().edits.get(&key) {
+            return Ok(Shown::Edit(edit.clone()));
+        }
+        let latest = match self.latest(caller, &slot.table).await {
+            Ok(latest) => latest,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(FsError::Stale),
+            Err(error) => return Err(error.into()),
+        };
+        let version = slot.state().shown_version(&key);
+        let Some(version) = version else {
+            // An edit from before a restart that was finished since: whatever is newest.
+            return match strict {
+                Strict::Yes => Err(FsError::Stale),
+                Strict::No => Ok(Shown::Snapshot(latest)),
+            };
+        };
+        if version == latest.version {
+            return Ok(Shown::Snapshot(latest));
+        }
+        let reader = u64::try_from(self.settings.timing.reader.as_nanos()).unwrap_or(u64::MAX);
+        let now = self.clock.monotonic_ns();
+        let (used, displaced) = {
+            let state = slot.state();
+            let used = state.views.get(&version).map(|(_, used)| *used);
+            (used, state.displaced.is_some())
+        };
+        let in_use = used.is_some_and(|used| now.saturating_sub(used) < reader);
+        if strict == Strict::Yes && !in_use && !displaced {
+            return Err(FsError::Stale);
+        }
+        match self.lake.snapshot(&self.principal(caller), &slot.table, At::Version(version)).await
+        {
+            Ok(snapshot) => Ok(Shown::Snapshot(snapshot)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(FsError::Stale),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Attributes of what a handle shows.
+    pub(super) async fn attr_of(&self, slot: &Slot, inode: u64, shown: &Shown) -> FsResult<Attr> {
+        match shown {
+            Shown::Edit(edit) => {
+                let size = edit.file.lock().unwrap_or_else(PoisonError::into_inner).size();
+                Ok(attr::file(self.owner, inode, true, size, edit.mtime))
+            }
+            Shown::Snapshot(snapshot) => self.snapshot_attr(Some(slot), inode, snapshot).await,
+        }
+    }
+
+    /// Attributes of a snapshot: size from the index, times from the commit.
+    pub(super) async fn snapshot_attr(
+        &self,
+        slot: Option<&Slot>,
+        inode: u64,
+        snapshot: &Arc<Snapshot>,
+    ) -> FsResult<Attr> {
+        let mut time = version_time(snapshot);
+        let mut ctime = time;
+        let mut size = None;
+        if let Some(slot) = slot {
+            let state = slot.state();
+            if let Some((version, shown)) = state.mtime
+                && version == snapshot.version
+            {
+                time = shown;
+                ctime = shown.max(version_time(snapshot));
+            }
+            ctime = state.ctime.map_or(ctime, |raised| raised.max(ctime));
+            if let Some(kept) = &state.kept
+                && kept.version == snapshot.version
+            {
+                let file = kept.file.lock().unwrap_or_else(PoisonError::into_inner);
+                size = Some(file.size());
+            }
+        }
+        let size = match size.or_else(|| snapshot.text_bytes()) {
+            Some(size) => size,
+            None => self.lake.view_of(snapshot).await?.len(),
+        };
+        let writable = !self.settings.read_only;
+        let mut attr = attr::file(self.owner, inode, writable, size, time);
+        attr.ctime = ctime;
+        Ok(attr)
+    }
+
+    /// Attributes of a table by handle.
+    pub(super) async fn table_attr(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        handle: Handle,
+    ) -> FsResult<Attr> {
+        let shown = self.shown(caller, slot, handle, Strict::Yes).await?;
+        self.attr_of(slot, handle.inode, &shown).await
+    }
+
+    /// The handle that a name lookup gives a client.
+    pub(super) async fn table_handle(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+    ) -> FsResult<(Handle, Shown)> {
+        let inode = self.inodes.number(&Node::Table(slot.table.clone()));
+        let visible = {
+            let state = slot.state();
+            let edit = state.visible_edit(&caller.client);
+            if edit.is_none() && state.displaced.is_some() {
+                return Err(FsError::not_found());
+            }
+            edit
+        };
+        if let Some((key, edit)) = visible {
+            return Ok((Handle { inode, version: key.version }, Shown::Edit(edit)));
+        }
+        let latest = self.latest(caller, &slot.table).await?;
+        let state = slot.state();
+        let current = state.current.get(&caller.client).copied();
+        let same = current.filter(|version| {
+            let key = EditKey { client: Arc::clone(&caller.client), version: *version };
+            state.shown_version(&key) == Some(latest.version)
+        });
+        let version = same.unwrap_or(latest.version);
+        drop(state);
+        Ok((Handle { inode, version }, Shown::Snapshot(latest)))
+    }
+
+    pub(super) async fn read_table(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        handle: Handle,
+        offset: u64,
+        count: u32,
+    ) -> FsResult<ReadReply> {
+        let shown = self.shown(caller, slot, handle, Strict::No).await?;
+        let attr = self.attr_of(slot, handle.inode, &shown).await?;
+        let range = offset..offset.saturating_add(u64::from(count)).min(attr.size);
+        let data = match &shown {
+            Shown::Edit(edit) => {
+                Frozen::new(&edit.file, edit.below.clone()).read(range.clone()).await?
+            }
+            Shown::Snapshot(snapshot) => {
+                slot.state().read.insert(Arc::clone(&caller.client), snapshot.version);
+                let kept = slot.state().kept.clone();
+                match kept.filter(|kept| kept.version == snapshot.version) {
+                    Some(kept) => Frozen::new(&kept.file, kept.below).read(range.clone()).await?,
+                    None => {
+                        let view = self.view_at(caller, slot, snapshot.version).await?;
+                        view.read_at(range.clone()).await?
+                    }
+                }
+            }
+        };
+        let bytes: u64 = data.iter().map(|part| u64::try_from(part.len()).unwrap_or(0)).sum();
+        self.counters.read_bytes.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+        Ok(ReadReply { data, eof: range.end >= attr.size, attr })
+    }
+
+    /// The edit of a handle, begun over what the client was shown if there is none.
+    pub(super) async fn edit(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        handle: Handle,
+    ) -> FsResult<EditKey> {
+        let key = slot.key(caller, handle);
+        if slot.state().edits.contains_key(&key) {
+            return Ok(key);
+        }
+        let shown = slot.state().shown_version(&key);
+        let version = match shown {
+            Some(version) => version,
+            None => self.latest(caller, &slot.table).await?.version,
+        };
+        let base = self.view_at(caller, slot, version).await?;
+        let id = self.scratch.fresh_id();
+        let kept = slot.state().kept.clone().filter(|kept| kept.version == version);
+        let (file, below) = match kept {
+            Some(kept) => {
+                let below = kept.below.as_ref().map_or(0, |view| view.len());
+                let file = kept.file.lock().unwrap_or_else(PoisonError::into_inner);
+                (file.duplicate(id, below)?, kept.below.clone())
+            }
+            None => {
+                let file = StagedFile::create(self.scratch.area(), id, base.len())?;
+                (file, Some(Arc::clone(&base)))
+            }
+        };
+        let edit = self.new_edit(caller, file, below, Some(base));
+        self.begin_edit(slot, &key, edit)?;
+        Ok(key)
+    }
+
+    pub(super) fn new_edit(
+        &self,
+        caller: &Caller,
+        file: StagedFile,
+        below: Option<Arc<CsvView>>,
+        against: Option<Arc<CsvView>>,
+    ) -> Edit {
+        Edit {
+            file: Arc::new(std::sync::Mutex::new(file)),
+            below,
+            against,
+            caller: caller.clone(),
+            mtime: self.now(),
+            writes: 0,
+            due_ns: u64::MAX,
+            written_ns: self.clock.monotonic_ns(),
+            whole: false,
+            verifier: None,
+            attempts: 0,
+        }
+    }
+
+    /// Records an edit and lets it begin.
+    pub(super) fn begin_edit(&self, slot: &Slot, key: &EditKey, edit: Edit) -> Result<()> {
+        super::recover::note_edit(self.scratch.area(), &slot.table, key, &edit)?;
+        slot.state().edits.insert(key.clone(), edit);
+        self.mark_pending(&slot.table);
+        Ok(())
+    }
+
+    pub(super) async fn write_table(
+        &self,
+        caller: &Caller,
+        slot: &Arc<Slot>,
+        handle: Handle,
+        offset: u64,
+        data: Bytes,
+        stability: Stability,
+    ) -> Changed<WriteReply> {
+        let _changing = slot.changing.lock().await;
+        let before = self.loose_attr(caller, slot, handle).await;
+        let result = self.write_locked(caller, slot, handle, offset, data, stability).await;
+        let after = self.loose_attr(caller, slot, handle).await;
+        Changed { before: before.as_ref().map(PreAttr::from), after, result }
+    }
+
+    /// Attributes without the staleness rule, for replies about a change.
+    pub(super) async fn loose_attr(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        handle: Handle,
+    ) -> Option<Attr> {
+        let shown = self.shown(caller, slot, handle, Strict::No).await.ok()?;
+        self.attr_of(slot, handle.inode, &shown).await.ok()
+    }
+
+    async fn write_locked(
+        &self,
+        caller: &Caller,
+        slot: &Arc<Slot>,
+        handle: Handle,
+        offset: u64,
+        data: Bytes,
+        stability: Stability,
+    ) -> FsResult<WriteReply> {
+        self.check_writable(caller)?;
+        let key = self.edit(caller, slot, handle).await?;
+        let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        self.change_edit(slot, &key, |file| file.write(offset, &data))?;
+        self.counters.written_bytes.fetch_add(len, std::sync::atomic::Ordering::Relaxed);
+        let stable = stability > Stability::Unstable;
+        let mut committed = false;
+        if stable {
+            let whole_file = offset == 0 && slot.size_of(&key) == Some(len);
+            if let Some(edit) = slot.state().edits.get_mut(&key) {
+                edit.whole = whole_file;
+            }
+            committed =
+                self.decide_and_act(slot, &key, Trigger::StableWrite { whole_file }).await?;
+            if !committed {
+                self.sync_edit(slot, &key).await?;
+            }
+        } else {
+            self.schedule(slot, &key, Decision::Settle);
+        }
+        let stability = if stable || committed { Stability::FileSync } else { Stability::Unstable };
+        Ok(WriteReply {
+            count: u32::try_from(data.len()).unwrap_or(u32::MAX),
+            stability,
+            verifier: self.verifier,
+        })
+    }
+
+    /// Changes the content of an edit and notes when.
+    fn change_edit(
+        &self,
+        slot: &Slot,
+        key: &EditKey,
+        change: impl FnOnce(&mut StagedFile) -> Result<()>,
+    ) -> FsResult<()> {
+        let now = self.now();
+        let mut state = slot.state();
+        let edit = state.edits.get_mut(key).ok_or(FsError::Stale)?;
+        change(&mut edit.file.lock().unwrap_or_else(PoisonError::into_inner))?;
+        edit.writes = edit.writes.saturating_add(1);
+        edit.mtime = if now > edit.mtime { now } else { later(edit.mtime) };
+        edit.written_ns = self.clock.monotonic_ns();
+        edit.whole = false;
+        Ok(())
+    }
+
+    async fn sync_edit(&self, slot: &Slot, key: &EditKey) -> Result<()> {
+        let files = {
+            let state = slot.state();
+            let Some(edit) = state.edits.get(key) else { return Ok(()) };
+            edit.file.lock().unwrap_or_else(PoisonError::into_inner).files_to_sync()?
+        };
+        sync_files(files).await
+    }
+
+    /// Decides about an edit and carries it out; whether it was committed.
+    pub(super) async fn decide_and_act(
+        &self,
+        slot: &Arc<Slot>,
+        key: &EditKey,
+        trigger: Trigger,
+    ) -> FsResult<bool> {
+        let Some(shape) = self.shape(slot, key).await? else { return Ok(false) };
+        let decision = decide(shape, trigger);
+        match decision {
+            Decision::Now => {
+                self.flush(slot, key, trigger).await?;
+                Ok(true)
+            }
+            _ => {
+                self.schedule(slot, key, decision);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Sets when an edit is looked at again if nothing more comes.
+    pub(super) fn schedule(&self, slot: &Slot, key: &EditKey, decision: Decision) {
+        let timing = &self.settings.timing;
+        let wait = if decision == Decision::Shrink { timing.shrink } else { timing.settle };
+        let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        let due = self.clock.monotonic_ns().saturating_add(wait);
+        if let Some(edit) = slot.state().edits.get_mut(key) {
+            edit.due_ns = due;
+        }
+        self.mark_pending(&slot.table);
+    }
+
+    /// What a staged text looks like; `None` if there is no such edit.
+    pub(super) async fn shape(&self, slot: &Slot, key: &EditKey) -> Result<Option<Shape>> {
+        let edit = slot.state().edits.get(key).cloned();
+        let Some(edit) = edit else { return Ok(None) };
+        let text = Frozen::new(&edit.file, edit.below.clone());
+        let base = edit.against.as_ref();
+        Ok(Some(super::shape::shape_of(&text, base, &self.settings.limits).await?))
+    }
+
+    pub(super) async fn set_table_attr(
+        &self,
+        caller: &Caller,
+        slot: &Arc<Slot>,
+        handle: Handle,
+        set: SetAttr,
+        guard: Option<FileTime>,
+    ) -> Changed<()> {
+        let _changing = slot.changing.lock().await;
+        let before = self.loose_attr(caller, slot, handle).await;
+        let stale = guard.is_some_and(|guard| before.is_some_and(|attr| attr.ctime != guard));
+        let result = if stale {
+            Err(FsError::NotSync)
+        } else {
+            self.set_table_attr_locked(caller, slot, handle, set).await
+        };
+        let after = self.loose_attr(caller, slot, handle).await;
+        Changed { before: before.as_ref().map(PreAttr::from), after, result }
+    }
+
+    async fn set_table_attr_locked(
+        &self,
+        caller: &Caller,
+        slot: &Arc<Slot>,
+        handle: Handle,
+        set: SetAttr,
+    ) -> FsResult<()> {
+        self.check_writable(caller)?;
+        let key = slot.key(caller, handle);
+        if let Some(size) = set.size {
+            let key = self.edit(caller, slot, handle).await?;
+            if slot.size_of(&key) == Some(size) {
+                return Ok(());
+            }
+            self.change_edit(slot, &key, |file| file.truncate(size))?;
+            self.sync_edit(slot, &key).await?;
+            self.schedule(slot, &key, Decision::Settle);
+            return Ok(());
+        }
+        let written = slot.state().edits.get(&key).is_some_and(|edit| edit.writes > 0);
+        if written && (set.mode.is_some() || matches!(set.mtime, SetTime::At(_))) {
+            self.decide_and_act(slot, &key, Trigger::Confirm).await?;
+        }
+        // Modes and owners of tables are the lake's; times given by the client are shown until
+        // the next commit (rsync and cp -p compare them).
+        if let Some(time) = attr::chosen_time(set.mtime, self.now()) {
+            let shown = self.shown(caller, slot, handle, Strict::No).await?;
+            let mut state = slot.state();
+            match shown {
+                Shown::Edit(_) => {
+                    if let Some(edit) = state.edits.get_mut(&key) {
+                        edit.mtime = time;
+                    }
+                }
+                Shown::Snapshot(snapshot) => state.mtime = Some((snapshot.version, time)),
+            }
+            state.ctime = Some(self.now());
+        }
+        Ok(())
+    }
+
+    pub(super) async fn commit_table(
+        &self,
+        caller: &Caller,
+        slot: &Arc<Slot>,
+        handle: Handle,
+    ) -> Changed<Verifier> {
+        let mut changing = slot.changing.lock().await;
+        let before = self.loose_attr(caller, slot, handle).await;
+        let key = slot.key(caller, handle);
+        let mut result = self.commit_locked(slot, &key).await;
+        if let Ok(Some(writes)) = result {
+            // Hold the reply for a moment: a COMMIT in mid-file is followed by more writes.
+            drop(changing);
+            self.clock.sleep(self.settings.timing.commit_hold).await;
+            changing = slot.changing.lock().await;
+            let quiet = slot.state().edits.get(&key).is_some_and(|edit| edit.writes == writes);
+            if quiet {
+                result = self.flush(slot, &key, Trigger::Commit).await.map(|()| None).map_err(
+                    FsError::from,
+                );
+            }
+        }
+        let after = self.loose_attr(caller, slot, handle).await;
+        drop(changing);
+        Changed {
+            before: before.as_ref().map(PreAttr::from),
+            after,
+            result: result.map(|_| self.verifier),
+        }
+    }
+
+    /// Makes an edit durable; the number of its writes if it should be committed now unless more
+    /// come.
+    async fn commit_locked(&self, slot: &Arc<Slot>, key: &EditKey) -> FsResult<Option<u64>> {
+        self.sync_edit(slot, key).await?;
+        let Some(shape) = self.shape(slot, key).await? else { return Ok(None) };
+        let decision = decide(shape, Trigger::Commit);
+        self.schedule(slot, key, decision);
+        if decision != Decision::NowUnlessMore {
+            return Ok(None);
+        }
+        Ok(slot.state().edits.get(key).map(|edit| edit.writes))
+    }
+}
+
+/// Whether a superseded snapshot that nobody reads is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strict {
+    /// No: the client has to look the name up again (GETATTR, ACCESS).
+    Yes,
+    /// Yes (READ, WRITE, COMMIT and the attributes in their replies).
+    No,
+}
+
+impl Slot {
+    /// Size of an edit's content.
+    pub(super) fn size_of(&self, key: &EditKey) -> Option<u64> {
+        let state = self.state();
+        let edit = state.edits.get(key)?;
+        Some(edit.file.lock().unwrap_or_else(PoisonError::into_inner).size())
+    }
+
+    /// Whether an edit began in an empty slot.
+    pub(super) fn is_birth(key: &EditKey) -> bool {
+        key.version >= BIRTH
+    }
+}
+
+/// The time shown for a version: that of its commit; the version's last digits keep times of
+/// commits in the same millisecond apart.
+fn version_time(snapshot: &Snapshot) -> FileTime {
+    let nanos = i64::try_from(snapshot.version % 1_000_000).unwrap_or(0);
+    attr::time_of_ns(snapshot.committed_ms.saturating_mul(1_000_000).saturating_add(nanos))
+}
+
