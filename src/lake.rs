@@ -15,16 +15,15 @@ use crate::clock::{SharedClock, now_ms, random_hex};
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Objects};
-use crate::table::{Table, TableParts};
-use crate::view::Views;
+use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
+use crate::view::{ViewSettings, Views};
 
 pub use crate::access::Principal;
 pub use crate::ident::{At, OrgName, SimpleName, SuperId, SuperName, TableId};
 pub use crate::table::changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
 };
-pub use crate::table::layout::RowMeasure;
-pub use crate::table::snapshot::{Lineage, OnConflict, Snapshot, TableConfig};
+pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
 pub use crate::view::CsvView;
 
@@ -38,6 +37,7 @@ struct Inner {
     catalog: SharedCatalog,
     clock: SharedClock,
     views: Arc<Views>,
+    caches: Arc<TableCaches>,
     audit: AuditTrail,
     /// The newest snapshot of each table and when it was fetched.
     pointers: Mutex<HashMap<TableId, (u64, Arc<Snapshot>)>>,
@@ -129,7 +129,17 @@ impl Lake {
         catalog: SharedCatalog,
         clock: SharedClock,
     ) -> Result<Self> {
-        let views = Arc::new(Views::new(Arc::clone(&objects), settings)?);
+        let index_dir = (!settings.state.as_os_str().is_empty())
+            .then(|| settings.state.join("index"));
+        let views = Arc::new(Views::new(
+            Arc::clone(&objects),
+            ViewSettings {
+                // Rendered blocks and indexes are most of what is worth keeping.
+                cache_bytes: settings.cache_bytes / 4 * 3,
+                index_dir,
+                ..ViewSettings::default()
+            },
+        ));
         let instance = format!("mountable-{}", random_hex(&*clock));
         Ok(Self(Arc::new(Inner {
             objects,
@@ -137,6 +147,7 @@ impl Lake {
             audit: AuditTrail::new(Arc::clone(&clock), instance),
             clock,
             views,
+            caches: Arc::new(TableCaches::new(settings.cache_bytes / 4)),
             pointers: Mutex::new(HashMap::new()),
             pointer_ns: u64::try_from(settings.timing.pointer.as_nanos()).unwrap_or(0),
             refusals_kept: settings.limits.refusals_kept,
@@ -163,7 +174,9 @@ impl Lake {
                 objects: Arc::clone(&inner.objects),
                 catalog: Arc::clone(&inner.catalog),
                 clock: Arc::clone(&inner.clock),
-                measure: Arc::clone(&inner.views) as Arc<dyn RowMeasure>,
+                measure: Arc::clone(&inner.views) as _,
+                settings: TableSettings::default(),
+                caches: Arc::clone(&inner.caches),
             },
             id.clone(),
         )
@@ -289,7 +302,7 @@ impl Lake {
         let mut snapshots = Vec::new();
         for (name, leaf) in self.0.catalog.leaves(id).await? {
             let table = id.table(name);
-            match self.table(&table).snapshot_of_leaf(&leaf).await {
+            match self.table(&table).snapshot_of(&leaf).await {
                 Ok(snapshot) => snapshots.push(self.remember(snapshot)),
                 Err(error) => tracing::warn!(%table, %error, "leave out a table that cannot be read"),
             }
@@ -391,6 +404,18 @@ impl Lake {
         self.0.views.open(&self.table(&snapshot.table), Arc::clone(snapshot)).await
     }
 
+    /// Bytes of a snapshot's CSV text, if its document tells them without looking at any data
+    /// file.
+    pub fn text_bytes(&self, snapshot: &Snapshot) -> Option<u64> {
+        let LayoutRef::Inline(pieces) = &snapshot.layout else { return None };
+        if pieces.columns != layout::columns_digest(&snapshot.schema) {
+            return None;
+        }
+        let mut header = Vec::new();
+        crate::csv::render_header(&snapshot.schema, &mut header);
+        u64::try_from(header.len()).ok().map(|header| header + pieces.text_bytes())
+    }
+
     /// Creates an empty table.
     ///
     /// # Errors
@@ -413,9 +438,12 @@ impl Lake {
             )
             .with("table", id));
         }
-        let audit = self.event(who, id, "table_create", serde_json::json!({}));
         let lineage = self.lineage(who, "create", "");
-        let snapshot = self.table(id).create(schema, config, lineage, audit).await?;
+        let snapshot = self.table(id).create(schema, config, lineage).await?;
+        let event = self.event(who, id, "table_create", serde_json::json!({}));
+        if let Err(error) = self.0.catalog.audit(&id.organization, &event).await {
+            tracing::warn!(table = %id, %error, "go on without the audit event of a creation");
+        }
         Ok(self.remember(snapshot))
     }
 
@@ -431,7 +459,8 @@ impl Lake {
         keys: &[String],
     ) -> Result<RowWriter> {
         self.allow(who, id, Permission::Write).await?;
-        self.table(id).writer(schema, keys)
+        let base = self.latest(who, id).await?;
+        self.table(id).writer(&base, schema, keys)
     }
 
     /// Makes a new snapshot of a table: the only way there is.
@@ -475,7 +504,7 @@ impl Lake {
         self.allow(who, id, Permission::Write).await?;
         let audit = self.event(who, id, "table_drop", serde_json::json!({}));
         self.forget(id);
-        let dropped = self.table(id).drop_table(self.lineage(who, "drop", ""), audit).await;
+        let dropped = self.table(id).drop(self.lineage(who, "drop", ""), audit).await;
         self.forget(id);
         dropped.map(|_| ())
     }
@@ -502,24 +531,32 @@ impl Lake {
         let key = DocKey::Trash(id.clone(), trash_name.to_owned());
         let doc = self.0.catalog.doc(&key).await?;
         let doc = doc.ok_or_else(|| Error::not_found("not in the trash").with("name", trash_name))?;
-        Table::trashed(&self.0.objects, id, &doc).await
+        let entry: serde_json::Value = serde_json::from_slice(&doc).map_err(|error| {
+            Error::corrupt("read the trash").with("name", trash_name).caused_by(error)
+        })?;
+        let text = |member: &str| entry.get(member).and_then(serde_json::Value::as_str);
+        let (Some(table), Some(tip)) = (text("table"), text("tip")) else {
+            return Err(Error::corrupt("read the trash").with("name", trash_name));
+        };
+        self.table(&TableId::parse(table)?).load(tip).await
     }
 
-    /// Brings a dropped table back under `to`.
+    /// Brings a dropped table back under the name that it had.
     ///
     /// # Errors
     /// `NotFound`, `AlreadyExists`, `Denied`, `ReadOnly`, `Unavailable`.
     pub async fn restore_table(
         &self,
         who: &Principal,
+        id: &SuperId,
         trash_name: &str,
-        from: &SuperId,
-        to: &TableId,
     ) -> Result<Arc<Snapshot>> {
-        self.allow(who, to, Permission::Write).await?;
-        let audit = self.event(who, to, "table_restore", serde_json::json!({"from": trash_name}));
+        let table = self.trashed(who, id, trash_name).await?.table.clone();
+        self.allow(who, &table, Permission::Write).await?;
+        let detail = serde_json::json!({"from": trash_name});
+        let audit = self.event(who, &table, "table_restore", detail);
         let lineage = self.lineage(who, "restore", trash_name);
-        let snapshot = self.table(to).restore_dropped(from, trash_name, lineage, audit).await?;
+        let snapshot = self.table(&table).restore_dropped(trash_name, lineage, audit).await?;
         Ok(self.remember(snapshot))
     }
 

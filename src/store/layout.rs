@@ -15,6 +15,9 @@ const VERSION_DIGITS: usize = 20;
 /// End of the name of a snapshot document.
 const SNAPSHOT_END: &str = "_tables.json";
 
+/// Object that marks a location as a lake of ours; lakes made by the Python library have none.
+pub const LAKE_MARKER: &str = ".mountable/lake.json";
+
 /// Folder of a SuperTable.
 pub fn super_location(id: &SuperId) -> String {
     format!("{}/{}", id.organization, id.super_name)

@@ -69,6 +69,27 @@ pub fn open(url: &str, options: &StoreOptions) -> Result<Objects> {
     }
 }
 
+/// Makes the directory of a local lake that is to be created; a place that holds other files is
+/// left alone.
+///
+/// # Errors
+/// `Invalid` if the directory holds files but no lake, or as the file system's.
+pub fn prepare(url: &str) -> Result<()> {
+    let Address::Local(directory) = Address::parse(url)? else { return Ok(()) };
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| Error::from(error).with("directory", directory.display()))?;
+    let is_lake = directory.join(layout::LAKE_MARKER).exists();
+    let mut others = std::fs::read_dir(&directory)?.flatten().filter(|entry| {
+        // The catalogue's directory may be there before the marker.
+        entry.file_name() != ".mountable" && entry.file_name() != "lost+found"
+    });
+    if !is_lake && others.next().is_some() {
+        return Err(Error::invalid("the directory holds other files; choose an empty one")
+            .with("directory", directory.display()));
+    }
+    Ok(())
+}
+
 fn retry() -> RetryConfig {
     RetryConfig { backoff: BackoffConfig::default(), max_retries: 8, retry_timeout: RETRY_TIMEOUT }
 }

@@ -13,7 +13,7 @@ use super::namespace::{AboutFile, GatewayFile, Node};
 use super::scratch::SharedFile;
 use super::text::Frozen;
 use super::{Attr, Caller, FileTime, FsError, FsResult, ReadReply};
-use crate::csv::field;
+use crate::clock::rfc3339;
 use crate::error::{Error, ErrorKind};
 use crate::lake::{
     At, ChangeSet, CommitOutcome, NewRows, OnExistingKey, Refusal, Snapshot, TableConfig, TableId,
@@ -157,7 +157,7 @@ impl Vfs {
             AboutFile::Readme => about_readme(table).into_bytes(),
             AboutFile::Schema => schema_json(&snapshot).into_bytes(),
             AboutFile::Stats => {
-                let bytes = match snapshot.text_bytes() {
+                let bytes = match self.lake.text_bytes(&snapshot) {
                     Some(bytes) => bytes,
                     None => self.lake.view_of(&snapshot).await?.len(),
                 };
@@ -168,37 +168,13 @@ impl Vfs {
             AboutFile::History => {
                 let who = self.principal(caller);
                 let history = self.lake.history(&who, table, HISTORY_SHOWN).await?;
-                self.history_csv(&history)
+                history_csv(&history)
             }
             AboutFile::Errors => errors_csv(&self.lake.refusals(table, REFUSALS_SHOWN).await?),
             AboutFile::LastError => {
                 last_error(self.lake.refusals(table, 1).await?.last()).into_bytes()
             }
         })
-    }
-
-    fn history_csv(&self, history: &[std::sync::Arc<Snapshot>]) -> Vec<u8> {
-        let mut out =
-            b"version,time,operation,rows,added,updated,removed,role,client,message,path\n"
-                .to_vec();
-        for snapshot in history.iter().rev() {
-            let lineage = &snapshot.lineage;
-            let rows: [&str; 11] = [
-                &snapshot.version.to_string(),
-                &self.time_text(snapshot.committed_ms),
-                &lineage.operation,
-                &snapshot.rows().to_string(),
-                &lineage.inserted.to_string(),
-                &lineage.updated.to_string(),
-                &lineage.deleted.to_string(),
-                &lineage.role,
-                &lineage.client,
-                &lineage.message,
-                &snapshot.path,
-            ];
-            write_row(&mut out, &rows);
-        }
-        out
     }
 
     // ---- writing ----------------------------------------------------------------------------
@@ -288,6 +264,41 @@ impl Vfs {
         }
         Ok(text.read_all(0..text.len()).await?)
     }
+}
+
+fn history_csv(history: &[std::sync::Arc<Snapshot>]) -> Vec<u8> {
+    let mut out =
+        b"version,time,operation,rows,added,updated,removed,role,client,message,path\n"
+            .to_vec();
+    for snapshot in history.iter().rev() {
+        let lineage = &snapshot.lineage;
+        let rows: [&str; 11] = [
+            &snapshot.version.to_string(),
+            &rfc3339(snapshot.committed_ms.saturating_mul(1_000_000)),
+            &lineage.operation,
+            &snapshot.rows().to_string(),
+            &lineage.inserted.to_string(),
+            &lineage.updated.to_string(),
+            &lineage.deleted.to_string(),
+            &lineage.role,
+            &lineage.client,
+            &lineage.message,
+            &snapshot.path,
+        ];
+        write_row(&mut out, &rows);
+    }
+    out
+}
+
+/// Appends a field of a generated CSV file, quoted where it has to be.
+fn field(text: &str, out: &mut Vec<u8>) {
+    if !text.contains([',', '"', '\n', '\r']) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
+    out.push(b'"');
 }
 
 fn write_row(out: &mut Vec<u8>, fields: &[&str]) {

@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::text::{BlockingText, Frozen};
-use crate::csv::diff::{Hunk, Text};
-use crate::csv::{self, CsvError, Parser, Rejection};
+use crate::csv::{self, Hunk, Parser, RecordSplitter, Records, Rejection, Text, TypeInference};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{ConflictReason, CsvView, Edit, RowConflict};
 
@@ -41,6 +40,21 @@ pub(super) struct Plan {
     pub(super) runtime: tokio::runtime::Handle,
 }
 
+/// Why a text cannot be saved.
+#[derive(Debug)]
+pub(super) enum PlanError {
+    /// The text is at fault.
+    Rejected(Vec<Rejection>),
+    /// Something else is.
+    Failed(Error),
+}
+
+impl From<Error> for PlanError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// The result of the comparison.
 #[derive(Debug, Default)]
 pub(super) struct Planned {
@@ -59,10 +73,10 @@ pub(super) struct Planned {
 ///
 /// # Errors
 /// `Rejected` with every bad row (bounded), or what reading the texts failed with.
-pub(super) fn plan(mut request: Plan) -> Result<Planned, CsvError> {
+pub(super) fn plan(mut request: Plan) -> Result<Planned, PlanError> {
     let hunks = request.hunks()?;
     let parser = Parser::new(&request.names, &request.schema)
-        .map_err(|rejection| CsvError::Rejected(vec![rejection]))?;
+        .map_err(|rejection| PlanError::Rejected(vec![rejection]))?;
     let mut work = Work {
         planned: Planned {
             same_text: request.header_same,
@@ -77,14 +91,14 @@ pub(super) fn plan(mut request: Plan) -> Result<Planned, CsvError> {
     };
     for hunk in hunks {
         work.hunk(&hunk)?;
-        if work.rejections.len() >= csv::REJECTIONS_MAX {
+        if work.rejections.len() >= csv::REJECTIONS_KEPT {
             break;
         }
     }
     if work.rejections.is_empty() {
         return Ok(work.planned);
     }
-    Err(CsvError::Rejected(work.rejections))
+    Err(PlanError::Rejected(work.rejections))
 }
 
 impl Plan {
@@ -102,7 +116,7 @@ impl Plan {
         };
         let base_body = u64::try_from(base.header().len()).unwrap_or(u64::MAX);
         let mut base = BlockingText::view(Arc::clone(base));
-        csv::diff::diff(&mut base, base_body, &mut self.text, self.body, &mut |hunk| {
+        csv::diff(&mut base, base_body, &mut self.text, self.body, &mut |hunk| {
             hunks.push(hunk);
             Ok(())
         })?;
@@ -128,7 +142,7 @@ struct Work {
 }
 
 impl Work {
-    fn hunk(&mut self, hunk: &Hunk) -> Result<(), CsvError> {
+    fn hunk(&mut self, hunk: &Hunk) -> Result<(), PlanError> {
         let at = self.request.ordinal(hunk.base.start)?;
         let len = hunk.edited.end - hunk.edited.start;
         if hunk.edited.is_empty() {
@@ -156,7 +170,7 @@ impl Work {
     }
 
     /// A hunk that replaces rows: what only differs in spelling is no change.
-    fn respelled(&mut self, hunk: &Hunk, at: u64) -> Result<(), CsvError> {
+    fn respelled(&mut self, hunk: &Hunk, at: u64) -> Result<(), PlanError> {
         let mut reader = Chunks::new(hunk.edited.clone());
         let mut batches = Vec::new();
         let mut text = Vec::new();
@@ -178,7 +192,7 @@ impl Work {
         let mut base = Slice::new(self.read_base(hunk)?);
         let mut edited = Slice::new(text.into());
         let mut found = Vec::new();
-        csv::diff::diff(&mut base, 0, &mut edited, 0, &mut |hunk| {
+        csv::diff(&mut base, 0, &mut edited, 0, &mut |hunk| {
             found.push(hunk);
             Ok(())
         })?;
@@ -215,13 +229,13 @@ impl Work {
     }
 
     /// Parses whole records; `None` if rows are refused (they are noted).
-    fn parse(&mut self, text: &[u8], offset: u64) -> Result<Option<RecordBatch>, CsvError> {
+    fn parse(&mut self, text: &[u8], offset: u64) -> Result<Option<RecordBatch>, PlanError> {
         match self.parser.parse(text, 1) {
             Ok(batch) if self.rejections.is_empty() => Ok(Some(batch)),
             Ok(_) => Ok(None),
             Err(found) => {
                 let lines = lines_before(&mut self.request.text, offset)?;
-                let room = csv::REJECTIONS_MAX.saturating_sub(self.rejections.len());
+                let room = csv::REJECTIONS_KEPT.saturating_sub(self.rejections.len());
                 self.rejections.extend(found.into_iter().take(room).map(|mut rejection| {
                     rejection.line += lines;
                     rejection
@@ -268,7 +282,7 @@ impl Planned {
     /// # Errors
     /// As reading the text.
     pub(super) async fn conflict(&self, row: &RowConflict, text: &Frozen) -> Result<Rejection> {
-        let mut rejection = Rejection::conflict(row.reason.into());
+        let mut rejection = conflict_rejection(row.reason);
         if let Some(new_row) = row.new_row {
             let (line, record) = self.find(new_row, text).await?;
             rejection.line = line;
@@ -292,26 +306,73 @@ impl Planned {
         let window = text.read_all(*offset..offset.saturating_add(8 << 20)).await?;
         let mut rest = &window[..];
         for _ in *first..new_row {
-            let Some(end) = csv::record_end(rest, true) else { break };
+            let Some(end) = record_end(rest) else { break };
             let (record, behind) = rest.split_at(end.min(rest.len()));
             line += count_lines(record);
             rest = behind;
         }
-        let end = csv::record_end(rest, true).unwrap_or(rest.len()).min(rest.len());
+        let end = record_end(rest).unwrap_or(rest.len()).min(rest.len());
         Ok((line, rest.get(..end).unwrap_or_default().to_vec()))
     }
 }
 
-impl From<ConflictReason> for csv::ConflictCode {
-    fn from(reason: ConflictReason) -> Self {
-        match reason {
-            ConflictReason::ChangedByOther => Self::ChangedByOther,
-            ConflictReason::KeyExists => Self::KeyExists,
-            ConflictReason::DuplicateKey => Self::DuplicateKey,
-            ConflictReason::NullKey => Self::NullKey,
-            ConflictReason::SchemaChangedByOther => Self::SchemaChangedByOther,
-        }
+/// A rejection that the text itself is not to blame for.
+pub(super) fn rejection(code: &'static str, reason: &str, remedy: &str) -> Rejection {
+    Rejection {
+        code,
+        line: 0,
+        column: None,
+        column_name: None,
+        value: String::new(),
+        reason: reason.to_owned(),
+        remedy: remedy.to_owned(),
+        row: Vec::new(),
     }
+}
+
+fn conflict_rejection(reason: ConflictReason) -> Rejection {
+    let (code, why, remedy) = match reason {
+        ConflictReason::ChangedByOther => (
+            "MNT-1310",
+            "the row was changed or removed by somebody else since you read the file",
+            "read the file again and repeat the change",
+        ),
+        ConflictReason::KeyExists => (
+            "MNT-1311",
+            "another row of the table has the same key",
+            "edit that row instead, or give the new row another key",
+        ),
+        ConflictReason::DuplicateKey => {
+            ("MNT-1312", "two rows of the file have the same key", "keep one of them")
+        }
+        ConflictReason::NullKey => {
+            ("MNT-1313", "a key column has no value", "give the row a key")
+        }
+        ConflictReason::SchemaChangedByOther => (
+            "MNT-1314",
+            "the columns were changed by somebody else since you read the file",
+            "read the file again and repeat the change",
+        ),
+    };
+    rejection(code, why, remedy)
+}
+
+/// Column types by the values of all rows of a text.
+///
+/// # Errors
+/// As reading the text.
+pub(super) fn infer(names: &[String], text: &mut BlockingText, body: u64) -> Result<Schema> {
+    let mut inference = TypeInference::new(names);
+    let mut chunks = Chunks::new(body..text.len());
+    while let Some((_, chunk)) = chunks.next(text)? {
+        inference.observe(&chunk);
+    }
+    Ok(inference.finish())
+}
+
+/// Length of the first record of a text; `None` if there is none.
+pub(super) fn record_end(text: &[u8]) -> Option<usize> {
+    Records::new(text).next().map(|range| range.end)
 }
 
 fn rows_of(batch: &RecordBatch) -> u64 {
@@ -378,7 +439,7 @@ impl Chunks {
                 let rest = std::mem::take(&mut self.pending);
                 return Ok((!rest.is_empty()).then_some((start, rest)));
             }
-            let whole = csv::whole_records(&self.pending);
+            let whole = RecordSplitter::new().last_end(&self.pending).unwrap_or(0);
             if whole > 0 {
                 let rest = self.pending.split_off(whole);
                 return Ok(Some((start, std::mem::replace(&mut self.pending, rest))));

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::attr::time_of_ns;
 use super::gateway::Vfs;
 use super::slot::{Edit, EditKey, Slot};
 use super::text::Frozen;
 use super::{Caller, FsError};
-use crate::clock::random_hex;
+use crate::clock::{random_hex, rfc3339};
 use crate::csv::Rejection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{Refusal, SuperId, TableId};
@@ -90,7 +89,7 @@ impl Vfs {
         kind: ErrorKind,
     ) -> Refusal {
         Refusal {
-            time: crate::csv::instant_text(self.clock.now_ns()),
+            time: rfc3339(self.clock.now_ns()),
             attempt: attempt.to_owned(),
             client: caller.client.to_string(),
             user: caller.uid.to_string(),
@@ -114,7 +113,7 @@ impl Vfs {
              beginning with a letter"
         );
         let refusal = Refusal {
-            time: crate::csv::instant_text(self.clock.now_ns()),
+            time: rfc3339(self.clock.now_ns()),
             attempt: self.new_attempt(),
             client: caller.client.to_string(),
             user: caller.uid.to_string(),
@@ -241,13 +240,5 @@ pub(super) fn errno_name(kind: ErrorKind) -> &'static str {
         | ErrorKind::Corrupt
         | ErrorKind::Unknown
         | ErrorKind::Internal => "EIO",
-    }
-}
-
-impl Vfs {
-    /// The time of day for generated files.
-    pub(super) fn time_text(&self, ms: i64) -> String {
-        let _ = time_of_ns(0);
-        crate::csv::instant_text(ms.saturating_mul(1_000_000))
     }
 }

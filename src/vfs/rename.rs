@@ -62,8 +62,11 @@ impl Vfs {
             }
             (Place::Trashed(super_id, name), Place::Slot(slot)) => {
                 let who = self.principal(caller);
-                self.lake.restore_table(&who, &name, &super_id, &slot.table).await?;
-                slot.state().displaced = None;
+                let restored = self.lake.restore_table(&who, &super_id, &name).await?;
+                slot.forget();
+                if restored.table != slot.table {
+                    self.lake.rename_table(&who, &restored.table, &slot.table).await?;
+                }
                 Ok(())
             }
             _ => {

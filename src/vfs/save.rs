@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use tokio::sync::mpsc;
 
-use super::plan::{Plan, Planned, plan};
+use super::plan::{Plan, PlanError, Planned, infer, plan, record_end, rejection};
 use super::text::{BlockingText, Frozen, SameBase};
 use crate::csv;
 use crate::error::{Error, ErrorKind, Result};
@@ -124,7 +124,7 @@ impl Save<'_> {
             }
             CommitOutcome::Conflict { rows, .. } => {
                 let mut rejections = Vec::new();
-                for row in rows.iter().take(csv::REJECTIONS_MAX) {
+                for row in rows.iter().take(csv::REJECTIONS_KEPT) {
                     rejections.push(planned.conflict(row, &self.text).await?);
                 }
                 let kind = planned.conflict_kind(&rows);
@@ -139,13 +139,14 @@ impl Save<'_> {
         loop {
             let text = self.text.read_all(0..wanted).await?;
             let whole = wanted >= self.text.len();
-            if let Some(end) = csv::record_end(&text, whole) {
-                let line = text.get(..end).unwrap_or_default();
+            let line = record_end(&text).and_then(|end| text.get(..end)).unwrap_or_default();
+            if line.ends_with(b"\n") || (whole && !line.is_empty()) {
+                let end = line.len();
                 let names = csv::parse_header(line).map_err(refuse)?;
                 return Ok((names, u64::try_from(end).unwrap_or(u64::MAX)));
             }
             if whole || wanted >= HEADER_BYTES_MAX {
-                return Err(refuse(csv::Rejection::header("the file has no header line")));
+                return Err(refuse(header_lost("the file has no header line")));
             }
             wanted *= 4;
         }
@@ -187,15 +188,10 @@ impl Save<'_> {
     async fn infer(&self, names: &[String], body: u64) -> SaveResult<SchemaRef> {
         let mut text = BlockingText::staged(self.text.clone(), SameBase::No);
         let names = names.to_vec();
-        let inferred = tokio::task::spawn_blocking(move || csv::infer(&names, &mut text, body))
+        let inferred = tokio::task::spawn_blocking(move || infer(&names, &mut text, body))
             .await
             .map_err(|error| Error::internal("infer column types").caused_by(error))?;
-        inferred.map_err(|error| match error {
-            csv::CsvError::Rejected(rejections) => {
-                SaveError::Refused(ErrorKind::Invalid, rejections)
-            }
-            csv::CsvError::Failed(error) => SaveError::Failed(error),
-        })
+        Ok(Arc::new(inferred?))
     }
 
     /// What the header asks for against the base's columns.
@@ -218,7 +214,7 @@ impl Save<'_> {
             });
         }
         if !names.iter().any(|name| old.contains(&name.as_str())) && base.rows() > 0 {
-            return Err(refuse(csv::Rejection::header(
+            return Err(refuse(header_lost(
                 "the header line is lost: none of its names is a column of this table",
             )));
         }
@@ -288,8 +284,8 @@ impl Save<'_> {
             .await
             .map_err(|error| Error::internal("compare a save").caused_by(error))?
             .map_err(|error| match error {
-                csv::CsvError::Rejected(list) => SaveError::Refused(ErrorKind::Invalid, list),
-                csv::CsvError::Failed(error) => SaveError::Failed(error),
+                PlanError::Rejected(list) => SaveError::Refused(ErrorKind::Invalid, list),
+                PlanError::Failed(error) => SaveError::Failed(error),
             })?;
         let rows = match writer {
             Some(writer) => writer.finish().await?,
@@ -302,6 +298,12 @@ impl Save<'_> {
         let Some(base) = &target.base else { return Ok(false) };
         Ok(self.text.read_all(0..body).await? == base.header()[..])
     }
+}
+
+fn header_lost(reason: &str) -> csv::Rejection {
+    let code = "MNT-1220";
+    let remedy = csv::explain(code).map_or("", |code| code.remedy);
+    csv::Rejection { line: 1, ..rejection(code, reason, remedy) }
 }
 
 fn refuse(rejection: csv::Rejection) -> SaveError {

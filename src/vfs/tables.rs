@@ -133,7 +133,7 @@ impl Vfs {
                 size = Some(file.size());
             }
         }
-        let size = match size.or_else(|| snapshot.text_bytes()) {
+        let size = match size.or_else(|| self.lake.text_bytes(snapshot)) {
             Some(size) => size,
             None => self.lake.view_of(snapshot).await?.len(),
         };

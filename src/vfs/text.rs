@@ -126,7 +126,7 @@ pub(super) enum SameBase {
     No,
 }
 
-impl csv::diff::Text for BlockingText {
+impl csv::Text for BlockingText {
     fn len(&self) -> u64 {
         match &self.source {
             Source::View(view) => view.len(),

@@ -220,7 +220,7 @@ impl Vfs {
     ) -> FsResult<Option<Node>> {
         let at = match name.trim_start_matches('v').parse::<u64>() {
             Ok(version) => At::Version(version),
-            Err(_) => match crate::csv::parse_instant(name) {
+            Err(_) => match crate::clock::parse_rfc3339(name) {
                 Some(ns) => At::Time(ns.div_euclid(1_000_000)),
                 None => return Ok(None),
             },
