@@ -253,7 +253,20 @@ async fn credentials_are_checked_and_never_shown() {
         "--requirepass",
         "right-word",
         "--user",
-        "gateway on >gate-word ~* &* +@all",
+        "gateway",
+        "on",
+        ">gate-word",
+        "~*",
+        "&*",
+        "+@all",
+        "--user",
+        "narrow",
+        "on",
+        ">gate-word",
+        "~*",
+        "&*",
+        "+@all",
+        "-@dangerous",
     ])
     .await;
     let settings = |user: Option<&str>, password: Option<&str>| RedisSettings {
@@ -273,6 +286,10 @@ async fn credentials_are_checked_and_never_shown() {
     let acl = connect(&server.url(), settings(Some("gateway"), Some("gate-word"))).await;
     let health = acl.expect("ACL user").health().await.expect("health");
     assert!(!health.description.contains("-word"));
+    let narrow = connect(&server.url(), settings(Some("narrow"), Some("gate-word"))).await;
+    let narrow = narrow.expect("INFO is not needed");
+    assert!(narrow.health().await.expect("health").description.contains("INFO"));
+    assert!(narrow.create_super(&table("a/b/c").super_id(), 1).await.expect("create"));
     let url = format!("redis://gateway:gate-word@127.0.0.1:{}/3", server.port());
     let in_url = connect(&url, RedisSettings::default()).await.expect("in the address");
     let description = in_url.health().await.expect("health").description;
