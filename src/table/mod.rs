@@ -2,5 +2,6 @@
 
 pub mod changeset;
 pub mod layout;
+pub mod scan;
 pub mod snapshot;
 pub mod write;
