@@ -1,6 +1,188 @@
 //! Objects of a lake: data files, snapshots, deletion vectors, layouts.
+//!
+//! [`open`] makes a store of an address, `layout` spells every object path, `put` writes with
+//! known outcome, `read` reads with our error kinds. Objects are created once and never changed.
 
+mod address;
+pub mod fault;
+pub mod layout;
+mod local;
+mod options;
+mod put;
+mod read;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+
+pub use address::Address;
+pub use local::LocalStore;
+pub use options::{PythonNames, from_python_names};
+pub use put::{PutCreate, Retries, put_create, put_create_with, put_overwrite};
+pub use read::{
+    delete, error_of, exists, get, get_existing, get_range, get_ranges, list, object_path, size,
+};
+
+use crate::config::Secret;
+use crate::error::{Error, Result};
 
 /// A shared object store.
-pub type Objects = Arc<dyn object_store::ObjectStore>;
+pub type Objects = Arc<dyn ObjectStore>;
+
+/// Options of a store by `object_store` name (`aws_endpoint`, ...) or by the Python library's
+/// name (`STORAGE_ENDPOINT_URL`, ...).
+pub type StoreOptions = BTreeMap<String, Secret>;
+
+/// How long a cloud request may take in all, retries included.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one cloud request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens the store at `url`: a directory, `file://`, `s3://bucket/prefix`, `gs://bucket/prefix`,
+/// `az://container/prefix` or `memory:` (a new empty one with each call). An empty `url` takes
+/// the address from the Python library's option names.
+///
+/// A local directory is created if it does not exist; nothing is asked of a cloud store yet.
+///
+/// # Errors
+/// `Invalid` if the address or an option is wrong, `Denied`, `Full`, `ReadOnly` or `Unavailable`
+/// if a local directory cannot be used.
+pub fn open(url: &str, options: &StoreOptions) -> Result<Objects> {
+    let named = from_python_names(options)?;
+    let url = if url.is_empty() { named.url.as_deref().unwrap_or_default() } else { url };
+    match Address::parse(url)? {
+        Address::Local(directory) => Ok(Arc::new(LocalStore::open(&directory)?)),
+        Address::Memory => Ok(Arc::new(InMemory::new())),
+        Address::S3 { bucket, prefix } => s3(&bucket, &prefix, &named.options),
+        Address::Gcs { bucket, prefix } => gcs(&bucket, &prefix, &named.options),
+        Address::Azure { container, prefix } => azure(&container, &prefix, &named.options),
+    }
+}
+
+fn retry() -> RetryConfig {
+    RetryConfig { backoff: BackoffConfig::default(), max_retries: 8, retry_timeout: RETRY_TIMEOUT }
+}
+
+fn client() -> ClientOptions {
+    ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT)
+}
+
+fn s3(bucket: &str, prefix: &str, options: &StoreOptions) -> Result<Objects> {
+    let mut builder = AmazonS3Builder::new()
+        .with_client_options(client())
+        .with_retry(retry())
+        .with_conditional_put(S3ConditionalPut::ETagMatch);
+    for (name, value) in options {
+        let key = name.parse().map_err(|_| unknown_option(name, "S3"))?;
+        builder = builder.with_config(key, value.reveal());
+    }
+    let store = builder.with_bucket_name(bucket).build().map_err(|e| not_built(&e, "S3"))?;
+    Ok(prefixed(store, prefix))
+}
+
+fn gcs(bucket: &str, prefix: &str, options: &StoreOptions) -> Result<Objects> {
+    let mut builder =
+        GoogleCloudStorageBuilder::new().with_client_options(client()).with_retry(retry());
+    for (name, value) in options {
+        let key = name.parse().map_err(|_| unknown_option(name, "Google Cloud Storage"))?;
+        builder = builder.with_config(key, value.reveal());
+    }
+    let store = builder
+        .with_bucket_name(bucket)
+        .build()
+        .map_err(|e| not_built(&e, "Google Cloud Storage"))?;
+    Ok(prefixed(store, prefix))
+}
+
+fn azure(container: &str, prefix: &str, options: &StoreOptions) -> Result<Objects> {
+    let mut builder =
+        MicrosoftAzureBuilder::new().with_client_options(client()).with_retry(retry());
+    for (name, value) in options {
+        let key = name.parse().map_err(|_| unknown_option(name, "Azure"))?;
+        builder = builder.with_config(key, value.reveal());
+    }
+    let store =
+        builder.with_container_name(container).build().map_err(|e| not_built(&e, "Azure"))?;
+    Ok(prefixed(store, prefix))
+}
+
+fn prefixed(store: impl ObjectStore, prefix: &str) -> Objects {
+    if prefix.is_empty() {
+        Arc::new(store)
+    } else {
+        Arc::new(PrefixStore::new(store, Path::from(prefix)))
+    }
+}
+
+fn unknown_option(name: &str, store: &'static str) -> Error {
+    Error::invalid("storage option is not known for this kind of store")
+        .with("option", name)
+        .with("store", store)
+}
+
+/// Only the builder's own text: it names the missing or wrong option, never a value of a secret.
+fn not_built(error: &object_store::Error, store: &'static str) -> Error {
+    Error::invalid("storage options are not usable")
+        .with("store", store)
+        .caused_by(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> StoreOptions {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), Secret::new(*v))).collect()
+    }
+
+    #[test]
+    fn cloud_stores_open_without_a_request() {
+        let s3 = options(&[
+            ("aws_access_key_id", "id"),
+            ("aws_secret_access_key", "very-secret"),
+            ("aws_endpoint", "http://127.0.0.1:9000"),
+            ("aws_allow_http", "true"),
+            ("aws_region", "us-east-1"),
+        ]);
+        let store = open("s3://bucket/some/prefix", &s3).expect("s3 opens");
+        assert!(!format!("{store:?} {store}").contains("very-secret"));
+        open("gs://bucket", &options(&[("google_skip_signature", "true")])).expect("gs opens");
+        let azure = options(&[
+            ("azure_storage_account_name", "name"),
+            ("azure_storage_account_key", "c2VjcmV0"),
+        ]);
+        open("az://container/x", &azure).expect("az opens");
+        open("memory:", &StoreOptions::new()).expect("memory opens");
+    }
+
+    #[test]
+    fn unknown_option_is_named_and_its_value_is_not() {
+        let error = open("s3://bucket", &options(&[("aws_nonsense", "hidden")])).expect_err("bad");
+        assert!(error.to_string().contains("aws_nonsense"), "{error}");
+        assert!(!error.to_string().contains("hidden"), "{error}");
+    }
+
+    #[test]
+    fn python_names_alone_open_a_minio_store() {
+        let options = options(&[
+            ("STORAGE_TYPE", "MINIO"),
+            ("STORAGE_ENDPOINT_URL", "http://localhost:9000"),
+            ("STORAGE_ACCESS_KEY", "id"),
+            ("STORAGE_SECRET_KEY", "key"),
+            ("STORAGE_BUCKET", "lake"),
+            ("STORAGE_FORCE_PATH_STYLE", "true"),
+            ("SUPERTABLE_PREFIX", "a/b"),
+        ]);
+        open("", &options).expect("opens");
+    }
+}
