@@ -37,7 +37,7 @@ const HELD_BYTES_MAX: usize = 8 << 20;
 const NAMES_TRIED: usize = 3;
 
 /// Rows that are written to data files but not yet part of any snapshot.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct NewRows {
     /// The data files in the order of the rows; each holds at least one row.
     pub files: Vec<NewFile>,

@@ -1,0 +1,171 @@
+//! Single columns of data files, read whole: row ids and key columns.
+//!
+//! What is read here is small beside the file and never rendered; rows for people are read by
+//! `table::scan`.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use futures::TryStreamExt;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
+use parquet::file::statistics::Statistics;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{self, Objects};
+use crate::table::schema::ROW_ID;
+use crate::table::snapshot::DataFile;
+
+/// Rows decoded at once.
+const BATCH_ROWS: usize = 65_536;
+/// Footer entry that our own writer leaves; its files hold ascending row ids.
+const OWN_FOOTER_KEY: &str = "mountable.csv.v1";
+
+/// The row ids of a data file, by position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowIds {
+    /// The first id; each row has the next one.
+    From(i64),
+    /// Each row's id.
+    Each(Arc<[i64]>),
+}
+
+impl RowIds {
+    /// Id of the row at `position`; `None` behind the end of a list.
+    pub fn at(&self, position: u32) -> Option<i64> {
+        match self {
+            Self::From(first) => first.checked_add(i64::from(position)),
+            Self::Each(ids) => ids.get(usize::try_from(position).ok()?).copied(),
+        }
+    }
+
+    /// Lowest and highest id of a file of `rows` rows; `None` if it has none.
+    pub fn span(&self, rows: u64) -> Option<(i64, i64)> {
+        match self {
+            Self::From(first) => {
+                let last = i64::try_from(rows).ok()?.checked_sub(1)?;
+                (last >= 0).then_some((*first, first.checked_add(last)?))
+            }
+            Self::Each(ids) => Some((*ids.iter().min()?, *ids.iter().max()?)),
+        }
+    }
+}
+
+type Builder = ParquetRecordBatchStreamBuilder<ParquetObjectReader>;
+
+async fn open(objects: &Objects, file: &DataFile) -> Result<Builder> {
+    let path = store::object_path(&file.path)?;
+    let reader = ParquetObjectReader::new(Arc::clone(objects), path).with_file_size(file.bytes);
+    let builder = Builder::new(reader).await.map_err(|error| read_error(error, file))?;
+    let rows = builder.metadata().file_metadata().num_rows();
+    if u64::try_from(rows).is_ok_and(|rows| rows == file.rows) {
+        return Ok(builder);
+    }
+    Err(Error::corrupt("data file holds another number of rows than its snapshot says")
+        .with("file", &file.path)
+        .with("expected", file.rows)
+        .with("found", rows))
+}
+
+/// The error of reading a Parquet file: the store's own kind if the store failed.
+pub(crate) fn read_error(error: parquet::errors::ParquetError, file: &DataFile) -> Error {
+    let kind = match &error {
+        parquet::errors::ParquetError::External(cause) => {
+            match cause.downcast_ref::<object_store::Error>() {
+                Some(object_store::Error::NotFound { .. }) => ErrorKind::Corrupt,
+                Some(object_store::Error::PermissionDenied { .. }) => ErrorKind::Denied,
+                Some(_) => ErrorKind::Unavailable,
+                None => ErrorKind::Corrupt,
+            }
+        }
+        _ => ErrorKind::Corrupt,
+    };
+    Error::new(kind, "read data file").with("file", &file.path).caused_by(error)
+}
+
+/// Reads columns of a data file by name, in the file's row order; columns that the file lacks are
+/// left out of the batches.
+///
+/// # Errors
+/// `Corrupt` if the file is missing or cannot be decoded, `Unavailable` if the store fails.
+pub async fn read_columns(
+    objects: &Objects,
+    file: &DataFile,
+    names: &[&str],
+) -> Result<Vec<RecordBatch>> {
+    let builder = open(objects, file).await?;
+    let mask = ProjectionMask::roots(
+        builder.parquet_schema(),
+        builder
+            .schema()
+            .fields()
+            .iter()
+            .enumerate()
+            .filter(|(_, field)| names.contains(&field.name().as_str()))
+            .map(|(index, _)| index),
+    );
+    let stream = builder
+        .with_projection(mask)
+        .with_batch_size(BATCH_ROWS)
+        .build()
+        .map_err(|error| read_error(error, file))?;
+    stream.try_collect().await.map_err(|error| read_error(error, file))
+}
+
+/// Reads the row ids of a data file.
+///
+/// # Errors
+/// As [`read_columns`]; `Unsupported` if the file has none (format generations before G3).
+pub async fn read_row_ids(objects: &Objects, file: &DataFile) -> Result<RowIds> {
+    let builder = open(objects, file).await?;
+    if let Some(first) = ascending(&builder) {
+        return Ok(RowIds::From(first));
+    }
+    drop(builder);
+    let batches = read_columns(objects, file, &[ROW_ID]).await?;
+    let mut ids = Vec::new();
+    for batch in &batches {
+        let column = batch.column_by_name(ROW_ID).ok_or_else(|| {
+            Error::unsupported("data file without row ids (SuperTable before 2.3)")
+                .with("file", &file.path)
+        })?;
+        ids.extend_from_slice(row_id_values(column.as_ref(), file)?.values());
+    }
+    let first = ids.first().copied().unwrap_or_default();
+    let dense = ids.windows(2).all(|two| matches!(two, [a, b] if a.checked_add(1) == Some(*b)));
+    Ok(if dense { RowIds::From(first) } else { RowIds::Each(ids.into()) })
+}
+
+fn row_id_values<'a>(column: &'a dyn Array, file: &DataFile) -> Result<&'a Int64Array> {
+    let values = arrow::array::AsArray::as_primitive_opt::<Int64Type>(column);
+    match values {
+        Some(values) if values.null_count() == 0 => Ok(values),
+        _ => Err(Error::corrupt("row ids are not whole numbers").with("file", &file.path)),
+    }
+}
+
+/// The first id if the footer alone proves that ids ascend by one: our own writer made the file
+/// and the ids span exactly its number of rows.
+fn ascending(builder: &Builder) -> Option<i64> {
+    let metadata = builder.metadata();
+    let entries = metadata.file_metadata().key_value_metadata()?;
+    if !entries.iter().any(|entry| entry.key == OWN_FOOTER_KEY) {
+        return None;
+    }
+    let column = builder.schema().index_of(ROW_ID).ok()?;
+    let leaf = (0..builder.parquet_schema().num_columns())
+        .find(|leaf| builder.parquet_schema().get_column_root_idx(*leaf) == column)?;
+    let (mut lowest, mut highest) = (i64::MAX, i64::MIN);
+    for group in metadata.row_groups() {
+        match group.columns().get(leaf)?.statistics()? {
+            Statistics::Int64(values) => {
+                lowest = lowest.min(*values.min_opt()?);
+                highest = highest.max(*values.max_opt()?);
+            }
+            _ => return None,
+        }
+    }
+    let span = highest.checked_sub(lowest)?.checked_add(1)?;
+    (span == metadata.file_metadata().num_rows()).then_some(lowest)
+}
