@@ -31,8 +31,9 @@ mod footer;
 mod tests;
 
 pub use conform::conform;
-pub use footer::Footer;
 use footer::FooterCache;
+pub(crate) use footer::pages_digest;
+pub use footer::{Footer, PAGES_KEY};
 
 /// Rows per batch of [`FileReader::scan`].
 const SCAN_BATCH_ROWS: u32 = 32_768;

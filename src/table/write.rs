@@ -26,6 +26,7 @@ mod key;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use encode::block_rows_for;
 use encode::{EncodedFile, Encoder, FILE_ROWS_MAX};
 pub use key::KeyDigester;
 
@@ -305,4 +306,17 @@ fn crashed(error: tokio::task::JoinError) -> Error {
 
 fn count(len: usize) -> Result<u64> {
     u64::try_from(len).map_err(|_| Error::internal("length out of range"))
+}
+
+/// The bytes of a data file as a [`RowWriter`] makes it, with blocks of another size.
+#[cfg(test)]
+pub(crate) fn file_bytes(batch: &RecordBatch, first_row_id: u64, block_rows: u32) -> Vec<u8> {
+    let schema = encode::nullable(&batch.schema());
+    let file = Encoder::with_blocks(&schema, first_row_id, FILE_ROWS_MAX, 1, block_rows)
+        .and_then(|mut encoder| {
+            encoder.write(batch)?;
+            encoder.close()
+        })
+        .expect("encodes");
+    file.bytes
 }

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use object_store::{GetOptions, GetRange};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{
+    PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
 use quick_cache::sync::Cache;
 use quick_cache::{OptionsBuilder, Weighter};
 
@@ -77,6 +79,12 @@ impl Footer {
         groups.iter().filter_map(|group| u64::try_from(group.total_byte_size()).ok()).sum()
     }
 
+    /// Digest of where the file's column chunks lie; the writer leaves it in the footer
+    /// ([`PAGES_KEY`]), so that entries which were copied into another file are noticed.
+    pub fn pages_digest(&self) -> String {
+        pages_digest(self.arrow.metadata().row_groups().iter())
+    }
+
     pub(super) fn arrow(&self) -> &ArrowReaderMetadata {
         &self.arrow
     }
@@ -93,6 +101,26 @@ impl Footer {
         }
         parts
     }
+}
+
+/// Key of [`Footer::pages_digest`] in the footer.
+pub const PAGES_KEY: &str = "mountable.pages.v1";
+
+/// Digest of the offsets, sizes and value counts of all column chunks.
+pub(crate) fn pages_digest<'a>(groups: impl Iterator<Item = &'a RowGroupMetaData>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for group in groups {
+        hasher.update(&group.num_rows().to_le_bytes());
+        for chunk in group.columns() {
+            hasher.update(chunk.column_path().string().as_bytes());
+            for number in
+                [chunk.data_page_offset(), chunk.compressed_size(), chunk.uncompressed_size()]
+            {
+                hasher.update(&number.to_le_bytes());
+            }
+        }
+    }
+    hasher.finalize().to_hex().chars().take(32).collect()
 }
 
 /// Footers by path and size, bounded in bytes. Two readers that miss at once read it once.

@@ -17,6 +17,7 @@ use parquet::schema::types::ColumnPath;
 use super::count;
 use crate::csv;
 use crate::error::{Error, Result};
+use crate::table::scan::{PAGES_KEY, pages_digest};
 
 /// Most rows of a data file.
 pub(super) const FILE_ROWS_MAX: u64 = 1 << 20;
@@ -75,8 +76,18 @@ impl Encoder {
         written_us: i64,
         sample: &[RecordBatch],
     ) -> Result<Self> {
+        Self::with_blocks(shown, first_row_id, rows_max, written_us, block_rows(sample)?)
+    }
+
+    /// [`Self::new`] with a number of rows per block.
+    pub(super) fn with_blocks(
+        shown: &SchemaRef,
+        first_row_id: u64,
+        rows_max: u64,
+        written_us: i64,
+        block_rows: u32,
+    ) -> Result<Self> {
         let stored = with_system_columns(shown);
-        let block_rows = block_rows(sample)?;
         let writer = ArrowWriter::try_new(Vec::new(), stored.clone(), Some(properties()?))
             .map_err(not_encoded)?;
         Ok(Self {
@@ -136,7 +147,10 @@ impl Encoder {
             .block_bytes(&shown)
             .ok_or_else(|| Error::internal("offset index does not know its own columns"))?;
         let value = BASE64.encode(index.encode());
+        writer.flush().map_err(not_encoded)?;
+        let pages = pages_digest(writer.flushed_row_groups().iter());
         writer.append_key_value_metadata(KeyValue::new(csv::FOOTER_KEY.to_owned(), value));
+        writer.append_key_value_metadata(KeyValue::new(PAGES_KEY.to_owned(), pages));
         let bytes = writer.into_inner().map_err(not_encoded)?;
         Ok(EncodedFile {
             bytes,
@@ -193,7 +207,7 @@ fn block_rows(sample: &[RecordBatch]) -> Result<u32> {
 }
 
 /// Rows per block for rows of this many bytes of text: a power of two.
-pub(super) fn block_rows_for(row_bytes: u64) -> u32 {
+pub(crate) fn block_rows_for(row_bytes: u64) -> u32 {
     let mut rows = csv::BLOCK_ROWS;
     while rows > BLOCK_ROWS_MIN && u64::from(rows) * row_bytes > BLOCK_TEXT_BYTES {
         rows /= 2;
