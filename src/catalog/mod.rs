@@ -5,6 +5,17 @@
 //! row to be safe. Values are stored byte for byte as given. Both implementations, Redis (key
 //! layout v2 of the format spec) and an embedded SQLite file, pass `tests/contract/catalog.rs`.
 
+mod embedded;
+mod keys;
+mod leaf;
+mod lease;
+mod open;
+mod redis;
+mod root;
+mod scaffold;
+mod scripts;
+mod sqlite;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +23,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+pub use embedded::EmbeddedCatalog;
+pub use leaf::{LeafDoc, lenient_json, whole_number};
+pub use lease::{LeaseSettings, TableLease};
+pub use open::open;
+pub use redis::{RedisCatalog, RedisOptions};
 
 use crate::error::Result;
 use crate::ident::{OrgName, SimpleName, SuperId, SuperName, TableId};
