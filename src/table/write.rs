@@ -136,9 +136,7 @@ impl RowWriter {
         let hex = random_hex(parts.clock.as_ref());
         let path = store::layout::data_file(&parts.table, now, &hex);
         let bytes = u64::try_from(out.len()).unwrap_or_default();
-        if store::put_create(&parts.objects, &path, out.into()).await?
-            == store::PutCreate::Exists
-        {
+        if store::put_create(&parts.objects, &path, out.into()).await? == store::PutCreate::Exists {
             return Err(Error::internal("data file name is taken").with("file", path));
         }
         let file = DataFile { path: path.into(), bytes, rows, columns: width };
