@@ -1,13 +1,152 @@
-//! The SimpleTable engine: snapshots, scans, change sets and the one commit.
+//! The SimpleTable engine: snapshots, change sets and the one commit.
+//!
+//! A [`Table`] is a cheap handle: everything that is shared sits behind `Arc`s in its
+//! [`TableParts`]. Nothing here knows a user, a file name of the mount or a protocol.
 
 pub mod changeset;
 pub mod codec;
+pub mod deletes;
 pub mod layout;
 pub mod measure;
 pub mod scan;
 pub mod schema;
 pub mod snapshot;
+pub mod stored;
 pub mod widen;
 pub mod write;
 
+mod cache;
+mod commit;
+mod documents;
+mod edits;
+mod heal;
+mod history;
 mod json;
+mod keys;
+mod lifecycle;
+mod lock;
+mod merge;
+mod plan;
+mod rebase;
+mod rename;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+
+pub use cache::TableCaches;
+pub use changeset::{
+    ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
+};
+pub use layout::{Layout, Piece};
+pub use measure::{RowMeasure, SharedMeasure};
+pub use settle::Settled;
+pub use snapshot::{DataFile, Deletes, LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
+pub use write::{NewFile, NewRows, RowWriter};
+
+use crate::catalog::SharedCatalog;
+use crate::clock::SharedClock;
+use crate::error::Result;
+use crate::ident::TableId;
+use crate::store::Objects;
+use crate::table::write::WriterParts;
+
+/// What tables work with.
+#[derive(Debug, Clone)]
+pub struct TableParts {
+    /// Where the objects are.
+    pub objects: Objects,
+    /// Where the pointers are.
+    pub catalog: SharedCatalog,
+    /// Time and chance.
+    pub clock: SharedClock,
+    /// Lengths of CSV text.
+    pub measure: SharedMeasure,
+    /// What the operator may tune.
+    pub settings: TableSettings,
+    /// Shared by all tables of a process.
+    pub caches: Arc<TableCaches>,
+}
+
+/// Limits and waiting times of the engine.
+#[derive(Debug, Clone)]
+pub struct TableSettings {
+    /// Life of the table's lock (format spec section 1.3).
+    pub lock_ttl: Duration,
+    /// How long a commit waits for somebody else's lock before it answers `Busy`.
+    pub lock_wait: Duration,
+    /// How long a commit tries before it gives up; an open outcome is then `Unknown`.
+    pub commit_deadline: Duration,
+    /// Layouts of more pieces than this get an object of their own.
+    pub inline_pieces_max: usize,
+    /// Snapshots that a walk along the history reads at most.
+    pub history_max: usize,
+}
+
+impl Default for TableSettings {
+    fn default() -> Self {
+        Self {
+            lock_ttl: Duration::from_secs(30),
+            lock_wait: Duration::from_secs(10),
+            commit_deadline: Duration::from_secs(60),
+            inline_pieces_max: layout::INLINE_PIECES_MAX,
+            history_max: 100_000,
+        }
+    }
+}
+
+/// A SimpleTable.
+#[derive(Clone)]
+pub struct Table {
+    parts: TableParts,
+    id: TableId,
+}
+
+impl Table {
+    /// A handle on the table of this name, whether it exists or not.
+    pub fn new(parts: TableParts, id: TableId) -> Self {
+        Self { parts, id }
+    }
+
+    /// The table's name.
+    pub fn id(&self) -> &TableId {
+        &self.id
+    }
+
+    /// What the table works with.
+    pub fn parts(&self) -> &TableParts {
+        &self.parts
+    }
+
+    /// Begins writing new rows with the columns `schema`; `keys` names the key columns, whose
+    /// digests a commit checks. `base` is the snapshot that the change is made against.
+    ///
+    /// # Errors
+    /// `Invalid` if a key column does not exist or a column name is kept for the system.
+    pub fn writer(
+        &self,
+        base: &Snapshot,
+        schema: &SchemaRef,
+        keys: &[String],
+    ) -> Result<RowWriter> {
+        let parts = WriterParts {
+            objects: Arc::clone(&self.parts.objects),
+            catalog: Arc::clone(&self.parts.catalog),
+            clock: Arc::clone(&self.parts.clock),
+            table: self.id.clone(),
+            row_ids_above: base.row_id_high_watermark,
+        };
+        RowWriter::new(parts, schema, keys)
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("id", &format_args!("{}", self.id)).finish_non_exhaustive()
+    }
+}

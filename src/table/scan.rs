@@ -289,10 +289,8 @@ fn decoder(
 ) -> Result<ParquetPushDecoder, ParquetError> {
     let skip = usize::try_from(part.rows.start).unwrap_or(usize::MAX);
     let take = usize::try_from(part.rows.end - part.rows.start).unwrap_or(usize::MAX);
-    let selection =
-        RowSelection::from(vec![RowSelector::skip(skip), RowSelector::select(take)]);
-    let mask =
-        ProjectionMask::roots(footer.arrow().parquet_schema(), columns.iter().copied());
+    let selection = RowSelection::from(vec![RowSelector::skip(skip), RowSelector::select(take)]);
+    let mask = ProjectionMask::roots(footer.arrow().parquet_schema(), columns.iter().copied());
     ParquetPushDecoderBuilder::new_with_metadata(footer.arrow().clone())
         .with_projection(mask)
         .with_row_groups(vec![part.group])
@@ -350,8 +348,7 @@ async fn explain(objects: &Objects, file: &DataFile, error: object_store::Error)
 }
 
 fn object_path(path: &str) -> Result<Path> {
-    Path::parse(path)
-        .map_err(|error| damaged(path, "object path is not allowed").caused_by(error))
+    Path::parse(path).map_err(|error| damaged(path, "object path is not allowed").caused_by(error))
 }
 
 /// `Corrupt` with the data file's path.

@@ -121,8 +121,10 @@ impl RowWriter {
     pub fn new(parts: WriterParts, schema: &SchemaRef, keys: &[String]) -> Result<Self> {
         for field in schema.fields() {
             if field.name().starts_with("__") {
-                return Err(Error::invalid("column names beginning with __ are kept for the system")
-                    .with("column", field.name()));
+                return Err(Error::invalid(
+                    "column names beginning with __ are kept for the system",
+                )
+                .with("column", field.name()));
             }
         }
         let keys =

@@ -55,8 +55,8 @@ impl Readers {
         let wanted = reader.end.saturating_add(window);
         let from = reader.asked.max(reader.end);
         // Asked for in halves of the window: fewer, larger pieces of work.
-        let ahead = (reader.steps > 0 && window > 0 && wanted - from >= window / 2)
-            .then_some(from..wanted);
+        let ahead =
+            (reader.steps > 0 && window > 0 && wanted - from >= window / 2).then_some(from..wanted);
         if let Some(ahead) = &ahead {
             reader.asked = ahead.end;
         }

@@ -221,9 +221,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) if error.is_panic() => {
-            Err(Error::new(ErrorKind::Corrupt, "decode data file"))
-        }
+        Err(error) if error.is_panic() => Err(Error::new(ErrorKind::Corrupt, "decode data file")),
         Err(error) => Err(Error::unavailable("the process is stopping").caused_by(error)),
     }
 }

@@ -226,7 +226,8 @@ impl Blocks {
         let mut run: Vec<Job> = Vec::new();
         let mut bytes = 0;
         for job in jobs {
-            let follows = run.last().is_some_and(|last| last.block.checked_add(1) == Some(job.block));
+            let follows =
+                run.last().is_some_and(|last| last.block.checked_add(1) == Some(job.block));
             let size = source.index.bytes_of(job.block);
             if !run.is_empty() && (!follows || run.len() >= most || bytes + size > RUN_BYTES_MAX) {
                 self.spawn(source, std::mem::take(&mut run));
@@ -341,10 +342,12 @@ fn render_run(
         csv::render(&batch.slice(start, rows), &mut text, &mut ends)?;
         start += rows;
         if u64::try_from(text.len()) != Ok(expected) || ends.len() != rows {
-            return Err(Error::corrupt("text of rows has another length than the offset index says")
-                .with("block", number)
-                .with("expected", expected)
-                .with("found", text.len()));
+            return Err(Error::corrupt(
+                "text of rows has another length than the offset index says",
+            )
+            .with("block", number)
+            .with("expected", expected)
+            .with("found", text.len()));
         }
         rendered.push(Arc::new(Block { text: text.into(), ends: ends.into() }));
     }

@@ -16,7 +16,8 @@ use quick_cache::sync::Cache;
 
 use crate::error::{Error, Result};
 use crate::store::Objects;
-use crate::table::layout::Layout;
+use crate::table::Table;
+use crate::table::layout::{Layout, columns_digest};
 use crate::table::measure::RowMeasure;
 use crate::table::scan::FileReader;
 use crate::table::snapshot::{DataFile, Snapshot};
@@ -25,9 +26,9 @@ mod ahead;
 mod build;
 mod cache;
 mod index;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use build::Indexes;
 use cache::{Blocks, Source, weighted};
@@ -144,6 +145,19 @@ impl Views {
             blocks_rendered: self.engine.blocks.rendered(),
             view_bytes: self.views.weight(),
         }
+    }
+
+    /// The view of a snapshot of a table; the same one as long as it stays in the cache.
+    ///
+    /// # Errors
+    /// Those of [`Table::layout`] and of [`Self::open_layout`].
+    pub async fn open(&self, table: &Table, snapshot: &Arc<Snapshot>) -> Result<Arc<CsvView>> {
+        let key = (snapshot.path.clone(), columns_digest(&snapshot.schema));
+        if let Some(view) = self.views.get(&key) {
+            return Ok(view);
+        }
+        let layout = table.layout(snapshot).await?;
+        self.open_layout(snapshot, &layout)
     }
 
     /// The view of a snapshot whose rows are in the order of `layout`.

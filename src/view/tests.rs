@@ -30,7 +30,8 @@ fn runtime() -> &'static tokio::runtime::Runtime {
 }
 
 fn batch(first: i64, rows: usize, seed: u64) -> RecordBatch {
-    let number = |row: usize| (row as u64 + 1).wrapping_mul(seed | 1).wrapping_mul(0x9e37_79b9) >> 7;
+    let number =
+        |row: usize| (row as u64 + 1).wrapping_mul(seed | 1).wrapping_mul(0x9e37_79b9) >> 7;
     let ids: Int64Array = (0..rows).map(|row| Some(first + row as i64)).collect();
     let names: StringArray = (0..rows)
         .map(|row| match number(row) % 7 {
@@ -244,13 +245,7 @@ proptest! {
 }
 
 /// Rows and offsets find each other, and rows are found where they are stored.
-async fn check_rows(
-    lab: &Lab,
-    view: &CsvView,
-    layout: &Layout,
-    schema: &SchemaRef,
-    text: &[u8],
-) {
+async fn check_rows(lab: &Lab, view: &CsvView, layout: &Layout, schema: &SchemaRef, text: &[u8]) {
     let mut offset = view.header().len() as u64;
     for ordinal in 0..layout.rows() {
         assert_eq!(view.offset_of(ordinal).await.expect("offset"), offset);

@@ -257,7 +257,8 @@ impl CsvView {
         if text.end > index.text_bytes() {
             return Err(self.lengths_differ());
         }
-        let (first, last) = (index.block_of_offset(text.start), index.block_of_offset(text.end - 1));
+        let (first, last) =
+            (index.block_of_offset(text.start), index.block_of_offset(text.end - 1));
         let blocks = self.engine.blocks.want(&located.source, first..last.saturating_add(1));
         for (number, wanted) in (first..).zip(blocks) {
             let (begin, length) = (index.start_of(number), index.bytes_of(number));
@@ -442,4 +443,3 @@ fn cut(text: &Bytes, range: &Range<u64>) -> Result<Bytes> {
         _ => Err(Error::internal("block is shorter than its index says")),
     }
 }
-

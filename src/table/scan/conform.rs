@@ -27,9 +27,8 @@ pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
         columns.push(column);
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|error| {
-        Error::new(ErrorKind::Unsupported, "show stored columns").caused_by(error)
-    })
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        .map_err(|error| Error::new(ErrorKind::Unsupported, "show stored columns").caused_by(error))
 }
 
 fn convert(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {

@@ -42,8 +42,11 @@ impl Footer {
             group_starts.push(rows);
         }
         if u64::from(rows) != file.rows {
-            return Err(damaged(&file.path, "the data file has another number of rows than its \
-                snapshot says")
+            return Err(damaged(
+                &file.path,
+                "the data file has another number of rows than its \
+                snapshot says",
+            )
             .with("expected", file.rows)
             .with("found", rows));
         }
@@ -145,12 +148,9 @@ impl FooterCache {
             .weight_capacity(bytes_max)
             .build();
         Self(match options {
-            Ok(options) => Cache::with_options(
-                options,
-                FooterWeight,
-                Default::default(),
-                Default::default(),
-            ),
+            Ok(options) => {
+                Cache::with_options(options, FooterWeight, Default::default(), Default::default())
+            }
             Err(_) => Cache::with_weighter(1024, bytes_max, FooterWeight),
         })
     }
@@ -212,12 +212,9 @@ async fn tail(objects: &Objects, file: &DataFile, len: u64) -> Result<Bytes> {
     };
     let found = result.meta.size;
     if found != file.bytes {
-        return Err(damaged(
-            &file.path,
-            "the data file has another size than its snapshot says",
-        )
-        .with("expected", file.bytes)
-        .with("found", found));
+        return Err(damaged(&file.path, "the data file has another size than its snapshot says")
+            .with("expected", file.bytes)
+            .with("found", found));
     }
     let bytes = match result.bytes().await {
         Ok(bytes) => bytes,

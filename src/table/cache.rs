@@ -1,0 +1,98 @@
+//! What a process remembers of immutable objects, bounded in bytes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quick_cache::sync::Cache;
+use quick_cache::{Weighter, sync};
+
+use crate::ident::TableId;
+use crate::table::deletes::DeadRows;
+use crate::table::keys::KeyDigests;
+use crate::table::layout::Layout;
+use crate::table::snapshot::Snapshot;
+use crate::table::stored::RowIds;
+
+/// Shared memory of all tables of a process. Everything in it can be read again from storage.
+pub struct TableCaches {
+    /// Snapshots by table and document path.
+    pub(crate) snapshots: Cache<(TableId, String), Arc<Snapshot>, SnapshotWeight>,
+    /// The last leaf of a table with the snapshot that it names.
+    pub(crate) leaves: Cache<TableId, (Bytes, Arc<Snapshot>), LeafWeight>,
+    /// Row ids by data file.
+    pub(crate) row_ids: Cache<Arc<str>, RowIds, RowIdWeight>,
+    /// Deletion-vector parts by path.
+    pub(crate) dead: Cache<String, Arc<DeadRows>, DeadWeight>,
+    /// Layouts by their digests.
+    pub(crate) layouts: Cache<(String, String), Arc<Layout>, LayoutWeight>,
+    /// Key digests by data file and columns.
+    pub(crate) keys: Cache<(Arc<str>, String), Arc<KeyDigests>, KeyWeight>,
+}
+
+impl TableCaches {
+    /// Caches that hold about `bytes` bytes together.
+    pub fn new(bytes: u64) -> Self {
+        let part = |share: u64| (bytes / 100).saturating_mul(share).max(64 << 10);
+        let items = |bytes: u64| usize::try_from(bytes / 2048).unwrap_or(usize::MAX).min(1 << 16);
+        macro_rules! cache {
+            ($share:expr, $weight:expr) => {
+                sync::Cache::with_weighter(items(part($share)), part($share), $weight)
+            };
+        }
+        Self {
+            snapshots: cache!(20, SnapshotWeight),
+            leaves: cache!(15, LeafWeight),
+            row_ids: cache!(15, RowIdWeight),
+            dead: cache!(15, DeadWeight),
+            layouts: cache!(15, LayoutWeight),
+            keys: cache!(20, KeyWeight),
+        }
+    }
+}
+
+impl fmt::Debug for TableCaches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableCaches").finish_non_exhaustive()
+    }
+}
+
+fn bytes_of(count: usize, each: u64) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(each).saturating_add(256)
+}
+
+/// The document and its parsed form take a few hundred bytes for each file and column.
+fn snapshot_bytes(snapshot: &Snapshot) -> u64 {
+    bytes_of(snapshot.files.len(), 900)
+        + bytes_of(snapshot.schema.fields().len(), 400)
+        + match &snapshot.layout {
+            crate::table::snapshot::LayoutRef::Inline(layout) => bytes_of(layout.pieces.len(), 200),
+            _ => 0,
+        }
+}
+
+macro_rules! weigh {
+    ($name:ident, $key:ty, $value:ty, |$v:ident| $bytes:expr) => {
+        /// Bytes of an entry, about.
+        #[derive(Debug, Clone)]
+        pub(crate) struct $name;
+
+        impl Weighter<$key, $value> for $name {
+            fn weight(&self, _key: &$key, $v: &$value) -> u64 {
+                $bytes
+            }
+        }
+    };
+}
+
+weigh!(SnapshotWeight, (TableId, String), Arc<Snapshot>, |v| snapshot_bytes(v));
+weigh!(LeafWeight, TableId, (Bytes, Arc<Snapshot>), |v| bytes_of(v.0.len(), 1)
+    + snapshot_bytes(&v.1));
+weigh!(RowIdWeight, Arc<str>, RowIds, |v| match v {
+    RowIds::From(_) => 200,
+    RowIds::Each(ids) => bytes_of(ids.len(), 8),
+});
+weigh!(DeadWeight, String, Arc<DeadRows>, |v| v.len().saturating_mul(40).saturating_add(200));
+weigh!(LayoutWeight, (String, String), Arc<Layout>, |v| bytes_of(v.pieces.len(), 24)
+    + bytes_of(v.files.len(), 150));
+weigh!(KeyWeight, (Arc<str>, String), Arc<KeyDigests>, |v| bytes_of(v.len(), 16));

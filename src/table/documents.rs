@@ -1,0 +1,179 @@
+//! Reading what stands at a snapshot's name, and the leaf that points to it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::catalog::Leaf;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store;
+use crate::table::Table;
+use crate::table::codec;
+use crate::table::json;
+use crate::table::snapshot::{JsonMap, Snapshot};
+
+/// What an object in the place of a successor says (commit-protocol.md section 3).
+#[derive(Debug, Clone)]
+pub(crate) enum Mark {
+    /// A snapshot of ours.
+    Snapshot(Arc<Snapshot>),
+    /// Another writer's snapshot, taken over unchanged.
+    Adopt(String),
+    /// The table was dropped, or its name given up; the object's path and content.
+    Ended(End),
+    /// An old snapshot that was vacuumed; path of the next mark.
+    Gone(String),
+}
+
+/// How a trunk ended.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    /// Path of the mark.
+    pub(crate) path: String,
+    /// Version of the mark.
+    pub(crate) version: u64,
+    /// What it says.
+    pub(crate) content: JsonMap,
+}
+
+/// Member of a mark that takes a foreign snapshot over.
+pub(crate) const ADOPT: &str = "adopt";
+/// Member of a mark that ends a dropped table.
+pub(crate) const DROPPED: &str = "dropped";
+/// Member of a mark that ends a renamed table.
+pub(crate) const RENAMED: &str = "renamed_to";
+/// Member of the stub of a vacuumed snapshot.
+const GONE: &str = "gone";
+
+/// A leaf taken apart.
+#[derive(Debug)]
+pub(crate) struct LeafParts {
+    /// Counter of the pointer.
+    pub(crate) version: u64,
+    /// Path of the snapshot document.
+    pub(crate) path: String,
+    /// The snapshot itself, if it is there.
+    pub(crate) payload: Option<JsonMap>,
+}
+
+/// Takes a leaf apart.
+///
+/// # Errors
+/// `Corrupt` if it is not one.
+pub(crate) fn parse_leaf(raw: &[u8]) -> Result<LeafParts> {
+    let mut leaf = json::parse_object(raw)?;
+    let payload = match leaf.get_mut("payload").map(Value::take) {
+        Some(Value::Object(payload)) if !payload.is_empty() => Some(payload),
+        _ => None,
+    };
+    Ok(LeafParts {
+        version: leaf.get("version").and_then(json::as_count).unwrap_or_default(),
+        path: json::text(&leaf, "path")?.to_owned(),
+        payload,
+    })
+}
+
+/// The bytes of a leaf that names `snapshot`.
+pub(crate) fn leaf_bytes(version: u64, snapshot: &Snapshot) -> Bytes {
+    let leaf = json!({
+        "version": version,
+        "ts": snapshot.committed_ms,
+        "path": snapshot.path,
+        "payload": snapshot.document.as_ref(),
+    });
+    leaf.to_string().into()
+}
+
+impl Table {
+    /// The snapshot of a document path.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such object, `Corrupt` if it cannot be read.
+    pub(crate) async fn load(&self, path: &str) -> Result<Arc<Snapshot>> {
+        let key = (self.id.clone(), path.to_owned());
+        if let Some(known) = self.parts.caches.snapshots.get(&key) {
+            return Ok(known);
+        }
+        match self.load_mark(path).await? {
+            Some(Mark::Snapshot(snapshot)) => Ok(snapshot),
+            Some(Mark::Gone(_)) => Err(Error::not_found("snapshot was vacuumed")
+                .with("table", &self.id)
+                .with("snapshot", path)),
+            Some(_) => Err(Error::corrupt("object is no snapshot")
+                .with("table", &self.id)
+                .with("snapshot", path)),
+            None => Err(Error::not_found("read snapshot")
+                .with("table", &self.id)
+                .with("snapshot", path)),
+        }
+    }
+
+    /// What stands at a path; `None` = nothing.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is neither snapshot nor mark; those of the store.
+    pub(crate) async fn load_mark(&self, path: &str) -> Result<Option<Mark>> {
+        let Some(bytes) = store::get(&self.parts.objects, path).await? else { return Ok(None) };
+        let document = json::parse_object(&bytes)
+            .map_err(|error| error.with("table", &self.id).with("snapshot", path))?;
+        if let Some(adopted) = document.get(ADOPT).and_then(Value::as_str) {
+            return Ok(Some(Mark::Adopt(adopted.to_owned())));
+        }
+        if document.contains_key(GONE) {
+            return Ok(Some(Mark::Gone(json::text_or_empty(&document, "next"))));
+        }
+        if document.contains_key(DROPPED) || document.contains_key(RENAMED) {
+            let version = json::count(&document, "snapshot_version")?;
+            let end = End { path: path.to_owned(), version, content: document };
+            return Ok(Some(Mark::Ended(end)));
+        }
+        let snapshot = Arc::new(codec::decode(&self.id, path, document)?);
+        self.remember(&snapshot);
+        Ok(Some(Mark::Snapshot(snapshot)))
+    }
+
+    pub(crate) fn remember(&self, snapshot: &Arc<Snapshot>) {
+        let key = (self.id.clone(), snapshot.path.clone());
+        self.parts.caches.snapshots.insert(key, Arc::clone(snapshot));
+    }
+
+    /// The snapshot that a leaf names. Our own payloads are exact; those that the Python library
+    /// sent through cjson are not, so the document itself is read.
+    ///
+    /// # Errors
+    /// `Corrupt` if leaf and document cannot be read.
+    pub(crate) async fn snapshot_of(&self, leaf: &Leaf) -> Result<Arc<Snapshot>> {
+        if let Some((raw, snapshot)) = self.parts.caches.leaves.get(&self.id)
+            && raw == leaf.raw
+        {
+            return Ok(snapshot);
+        }
+        let parts = parse_leaf(&leaf.raw).map_err(|error| error.with("table", &self.id))?;
+        let snapshot = match parts.payload {
+            Some(payload) if codec::is_ours(&payload) => {
+                let snapshot = Arc::new(codec::decode(&self.id, &parts.path, payload)?);
+                self.remember(&snapshot);
+                snapshot
+            }
+            Some(payload) => match self.load(&parts.path).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    Arc::new(codec::decode(&self.id, &parts.path, payload)?)
+                }
+                loaded => loaded?,
+            },
+            None => self.load(&parts.path).await.map_err(missing_is_corrupt)?,
+        };
+        let entry = (leaf.raw.clone(), Arc::clone(&snapshot));
+        self.parts.caches.leaves.insert(self.id.clone(), entry);
+        Ok(snapshot)
+    }
+}
+
+/// A snapshot that something refers to must exist.
+fn missing_is_corrupt(error: Error) -> Error {
+    if error.kind() == ErrorKind::NotFound {
+        return Error::corrupt("snapshot that the catalogue names is missing").caused_by(error);
+    }
+    error
+}
