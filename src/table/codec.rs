@@ -126,9 +126,7 @@ fn stored_columns(document: &JsonMap) -> Result<Vec<(String, DataType)>> {
         Some(Value::Array(fields)) => fields
             .iter()
             .filter_map(Value::as_object)
-            .filter_map(|field| {
-                Some((field.get("name")?.as_str()?.to_owned(), field.get("type")?))
-            })
+            .filter_map(|field| Some((field.get("name")?.as_str()?.to_owned(), field.get("type")?)))
             .collect(),
         _ => Vec::new(),
     };
@@ -140,9 +138,9 @@ fn named_types(entries: Vec<(String, &Value)>) -> Result<Vec<(String, DataType)>
         .into_iter()
         .filter(|(name, _)| !schema::is_system(name))
         .map(|(name, dtype)| {
-            let dtype = dtype.as_str().ok_or_else(|| {
-                Error::corrupt("column type is no text").with("column", &name)
-            })?;
+            let dtype = dtype
+                .as_str()
+                .ok_or_else(|| Error::corrupt("column type is no text").with("column", &name))?;
             let data_type =
                 schema::from_text(dtype).map_err(|error| error.with("column", &name))?;
             Ok((name, data_type))

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::catalog::Leaf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store;
+use crate::table::Table;
 use crate::table::codec;
 use crate::table::json;
 use crate::table::snapshot::{JsonMap, Snapshot};
-use crate::table::Table;
 
 /// What an object in the place of a successor says (commit-protocol.md section 3).
 #[derive(Debug, Clone)]

@@ -48,7 +48,7 @@ pub(crate) struct Edited {
 }
 
 impl Edited {
-    fn push(&mut self, draft: Draft) {
+    pub(crate) fn push(&mut self, draft: Draft) {
         if draft.rows.is_empty() {
             return;
         }
@@ -137,16 +137,19 @@ pub(crate) async fn finish(
             .ok_or_else(|| Error::corrupt("layout names a file that is gone").with("file", path))?;
         jobs.push((draft, file));
     }
-    let lengths: Vec<u64> = futures::stream::iter(jobs)
+    // The requests are made before the stream: a stream over a closure is not `Send` for all
+    // lifetimes, and commits run on spawned tasks.
+    let requests: Vec<_> = jobs
+        .into_iter()
         .map(|(draft, file)| async move {
             match draft.bytes {
-                Some(bytes) => Ok(bytes),
+                Some(bytes) => Ok::<u64, Error>(bytes),
                 None => measure.bytes(file, draft.rows.clone(), schema).await,
             }
         })
-        .buffered(MEASURES_AT_ONCE)
-        .try_collect()
-        .await?;
+        .collect();
+    let lengths: Vec<u64> =
+        futures::stream::iter(requests).buffered(MEASURES_AT_ONCE).try_collect().await?;
     let mut layout = Layout::default();
     let mut renumbered: Vec<Option<u32>> = vec![None; edited.files.len()];
     for (draft, bytes) in edited.drafts.iter().zip(lengths) {

@@ -86,38 +86,32 @@ impl Table {
     /// Live rows of each file, as ascending runs.
     async fn live_rows(&self, snapshot: &Snapshot) -> Result<HashMap<Arc<str>, Vec<Range<u32>>>> {
         let dead = self.dead_rows(&snapshot.deletes).await?.ids();
-        let files = snapshot.files.iter();
-        futures::stream::iter(files)
-            .map(|file| {
-                let dead = &dead;
-                async move {
-                    let rows = u32::try_from(file.rows)
-                        .map_err(|_| Error::unsupported("data file of more than 2^32 rows"))?;
-                    let runs = if dead.is_empty() {
-                        std::iter::once(0..rows).filter(|run| !run.is_empty()).collect()
-                    } else {
-                        live_runs(&self.row_ids(file).await?, rows, dead)
-                    };
-                    Ok((Arc::clone(&file.path), runs))
-                }
-            })
-            .buffer_unordered(READS_AT_ONCE)
-            .try_collect()
-            .await
+        // Requests are made before the stream, see `edits::finish`.
+        let requests: Vec<_> =
+            snapshot.files.iter().map(|file| self.live_rows_of(file, &dead)).collect();
+        futures::stream::iter(requests).buffer_unordered(READS_AT_ONCE).try_collect().await
+    }
+
+    async fn live_rows_of(
+        &self,
+        file: &DataFile,
+        dead: &[i64],
+    ) -> Result<(Arc<str>, Vec<Range<u32>>)> {
+        let rows = u32::try_from(file.rows)
+            .map_err(|_| Error::unsupported("data file of more than 2^32 rows"))?;
+        let runs = if dead.is_empty() {
+            std::iter::once(0..rows).filter(|run| !run.is_empty()).collect()
+        } else {
+            live_runs(&self.row_ids(file).await?, rows, dead)
+        };
+        Ok((Arc::clone(&file.path), runs))
     }
 
     /// All dead rows of a deletion vector.
     pub(crate) async fn dead_rows(&self, deletes: &Deletes) -> Result<DeadRows> {
         let Deletes::Rows { parts, .. } = deletes else { return Ok(DeadRows::default()) };
-        let parts: Vec<Arc<DeadRows>> = futures::stream::iter(parts)
-            .map(|part| async move {
-                if let Some(known) = self.parts.caches.dead.get(part) {
-                    return Ok(known);
-                }
-                let read = Arc::new(deletes::read_part(&self.parts.objects, part).await?);
-                self.parts.caches.dead.insert(part.clone(), Arc::clone(&read));
-                Ok::<_, Error>(read)
-            })
+        let requests: Vec<_> = parts.iter().map(|part| self.dead_part(part)).collect();
+        let parts: Vec<Arc<DeadRows>> = futures::stream::iter(requests)
             .buffered(READS_AT_ONCE)
             .try_collect()
             .await
@@ -127,6 +121,15 @@ impl Table {
             all.extend(&part);
         }
         Ok(all)
+    }
+
+    async fn dead_part(&self, part: &str) -> Result<Arc<DeadRows>> {
+        if let Some(known) = self.parts.caches.dead.get(part) {
+            return Ok(known);
+        }
+        let read = Arc::new(deletes::read_part(&self.parts.objects, part).await?);
+        self.parts.caches.dead.insert(part.to_owned(), Arc::clone(&read));
+        Ok(read)
     }
 
     /// The row ids of a file.
@@ -185,8 +188,10 @@ fn reconcile(
     stored: &Layout,
     lengths_fit: bool,
 ) -> Result<Edited> {
-    let mut edited =
-        Edited { files: files.iter().map(|file| Arc::clone(&file.path)).collect(), ..Edited::default() };
+    let mut edited = Edited {
+        files: files.iter().map(|file| Arc::clone(&file.path)).collect(),
+        ..Edited::default()
+    };
     let mut numbers: HashMap<&str, u32> = HashMap::new();
     for (number, file) in (0_u32..).zip(files) {
         if numbers.insert(&file.path, number).is_some() {
@@ -260,7 +265,12 @@ mod tests {
             files: files.iter().map(|name| (*name).into()).collect(),
             pieces: pieces
                 .iter()
-                .map(|(file, first, rows)| Piece { file: *file, first: *first, rows: *rows, bytes: 7 })
+                .map(|(file, first, rows)| Piece {
+                    file: *file,
+                    first: *first,
+                    rows: *rows,
+                    bytes: 7,
+                })
                 .collect(),
             ..Layout::default()
         }
@@ -269,10 +279,7 @@ mod tests {
     #[test]
     fn unknown_files_go_last_and_vanished_rows_drop_out() {
         let files = [file("a", 4), file("c", 2)];
-        let live = HashMap::from([
-            ("a".into(), vec![0..1, 2..4]),
-            ("c".into(), vec![0..2]),
-        ]);
+        let live = HashMap::from([("a".into(), vec![0..1, 2..4]), ("c".into(), vec![0..2])]);
         let old = stored(&["b", "a"], &[(1, 2, 2), (0, 0, 3), (1, 0, 2)]);
         let edited = reconcile(&files, &live, &old, true).expect("reconcile");
         assert_eq!(text(&edited), "a2 a3 a0 c0 c1");

@@ -15,7 +15,7 @@ use crate::table::snapshot::JsonMap;
 ///
 /// # Errors
 /// `Corrupt` if the text is not one JSON object.
-pub fn parse_object(text: &[u8]) -> Result<JsonMap> {
+pub(crate) fn parse_object(text: &[u8]) -> Result<JsonMap> {
     let parsed = match serde_json::from_slice(text) {
         Ok(value) => value,
         Err(first) => match without_tokens(text) {
@@ -39,8 +39,7 @@ fn without_tokens(text: &[u8]) -> Cow<'_, [u8]> {
     let mut rest = text;
     let (mut in_string, mut escaped, mut changed) = (false, false, false);
     while let Some((&byte, tail)) = rest.split_first() {
-        if !in_string
-            && let Some(after) = TOKENS.iter().find_map(|token| rest.strip_prefix(*token))
+        if !in_string && let Some(after) = TOKENS.iter().find_map(|token| rest.strip_prefix(*token))
         {
             out.extend_from_slice(b"null");
             rest = after;
@@ -60,7 +59,7 @@ fn without_tokens(text: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// A whole number that is not negative, also when it is written as a float.
-pub fn as_count(value: &Value) -> Option<u64> {
+pub(crate) fn as_count(value: &Value) -> Option<u64> {
     if let Some(count) = value.as_u64() {
         return Some(count);
     }
@@ -76,7 +75,7 @@ pub fn as_count(value: &Value) -> Option<u64> {
 }
 
 /// A whole number, also when it is written as a float.
-pub fn as_integer(value: &Value) -> Option<i64> {
+pub(crate) fn as_integer(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| as_count(value).and_then(|count| i64::try_from(count).ok()))
 }
 
@@ -84,7 +83,7 @@ pub fn as_integer(value: &Value) -> Option<i64> {
 ///
 /// # Errors
 /// `Corrupt` if it is missing or no count.
-pub fn count(object: &JsonMap, name: &'static str) -> Result<u64> {
+pub(crate) fn count(object: &JsonMap, name: &'static str) -> Result<u64> {
     object
         .get(name)
         .and_then(as_count)
@@ -95,7 +94,7 @@ pub fn count(object: &JsonMap, name: &'static str) -> Result<u64> {
 ///
 /// # Errors
 /// `Corrupt` if it is missing or no text.
-pub fn text<'a>(object: &'a JsonMap, name: &'static str) -> Result<&'a str> {
+pub(crate) fn text<'a>(object: &'a JsonMap, name: &'static str) -> Result<&'a str> {
     object
         .get(name)
         .and_then(Value::as_str)
@@ -103,7 +102,7 @@ pub fn text<'a>(object: &'a JsonMap, name: &'static str) -> Result<&'a str> {
 }
 
 /// A text of an object, empty if it is missing.
-pub fn text_or_empty(object: &JsonMap, name: &str) -> String {
+pub(crate) fn text_or_empty(object: &JsonMap, name: &str) -> String {
     object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
@@ -111,7 +110,7 @@ pub fn text_or_empty(object: &JsonMap, name: &str) -> String {
 ///
 /// # Errors
 /// `Corrupt` if it is anything else.
-pub fn list<'a>(object: &'a JsonMap, name: &'static str) -> Result<&'a [Value]> {
+pub(crate) fn list<'a>(object: &'a JsonMap, name: &'static str) -> Result<&'a [Value]> {
     match object.get(name) {
         None | Some(Value::Null) => Ok(&[]),
         Some(Value::Array(items)) => Ok(items),

@@ -35,17 +35,6 @@ pub(crate) fn key_schema(schema: &Schema, keys: &[String]) -> Result<SchemaRef> 
     Ok(Arc::new(Schema::new(fields?)))
 }
 
-/// What the key check found.
-#[derive(Debug)]
-pub(crate) enum Checked {
-    /// No key is held twice.
-    Unique,
-    /// New rows (by ordinal) whose key a live row (by ordinal) holds.
-    Existing(Vec<(u64, u64)>),
-    /// The change itself is wrong.
-    Refused(Vec<RowConflict>),
-}
-
 fn conflict(reason: ConflictReason, new_row: Option<u64>, current_row: Option<u64>) -> RowConflict {
     RowConflict { base_row: None, new_row, current_row, reason }
 }

@@ -46,9 +46,7 @@ pub use changeset::{
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
 pub use settle::Settled;
-pub use snapshot::{
-    DataFile, Deletes, LayoutRef, Lineage, OnConflict, Snapshot, TableConfig,
-};
+pub use snapshot::{DataFile, Deletes, LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use write::{NewFile, NewRows, RowWriter};
 
 use crate::catalog::SharedCatalog;

@@ -29,8 +29,6 @@ pub(crate) struct Planned {
     pub(crate) files: Vec<DataFile>,
     /// Rows that die, in files that stay.
     pub(crate) dead: DeadRows,
-    /// Files that stay no longer, every row of them being dead.
-    pub(crate) dropped: HashSet<Arc<str>>,
     /// The order of the rows after it; its digest is not set yet.
     pub(crate) layout: Layout,
     /// Highest row id after it.
@@ -98,19 +96,18 @@ impl Table {
             .chain(change.rows.files.iter().map(|file| &file.file))
             .cloned()
             .collect();
-        let mut layout =
-            edits::finish(&edited, &all, &schema, self.parts.measure.as_ref()).await?;
+        let mut layout = edits::finish(&edited, &all, &schema, self.parts.measure.as_ref()).await?;
         layout.columns = layout::columns_digest(&schema);
         let alive: HashSet<&str> = layout.files.iter().map(AsRef::as_ref).collect();
-        let (files, gone): (Vec<DataFile>, Vec<DataFile>) =
-            all.into_iter().partition(|file| alive.contains(file.path.as_ref()));
+        // A file whose rows are all dead is dropped at once, as the Python library does it.
+        let files: Vec<DataFile> =
+            all.into_iter().filter(|file| alive.contains(file.path.as_ref())).collect();
         let dead = self.dying(&edited, &files).await?;
         Ok(Plan::Ready(Box::new(Planned {
             schema,
             config,
             files,
             dead,
-            dropped: gone.into_iter().map(|file| file.path).collect(),
             layout,
             row_id_high_watermark: watermark(tip, &change.rows),
             counts,
@@ -200,13 +197,12 @@ impl Table {
         if new_rows.is_empty() {
             return Ok(None);
         }
-        let existing =
-            self.existing_keys(tip_layout, &tip.files, &keys, &new_rows, moves).await?;
+        let existing = self.existing_keys(tip_layout, &tip.files, &keys, &new_rows, moves).await?;
         if existing.is_empty() {
             return Ok(None);
         }
-        let later_wins = tip.path != change.base.path
-            && tip.config.on_conflict == OnConflict::LastWriterWins;
+        let later_wins =
+            tip.path != change.base.path && tip.config.on_conflict == OnConflict::LastWriterWins;
         if change.on_existing_key == OnExistingKey::Replace || later_wins {
             take_places(moves, existing);
             return Ok(None);
@@ -226,11 +222,7 @@ impl Table {
     }
 
     /// Key digests of the new rows, read from their files if the writer made none.
-    async fn new_keys(
-        &self,
-        rows: &NewRows,
-        keys: &SchemaRef,
-    ) -> Result<(Vec<u128>, Option<u64>)> {
+    async fn new_keys(&self, rows: &NewRows, keys: &SchemaRef) -> Result<(Vec<u128>, Option<u64>)> {
         let made = u64::try_from(rows.key_digests.len()).unwrap_or(u64::MAX);
         if made == rows.rows {
             return Ok((rows.key_digests.clone(), rows.null_key));

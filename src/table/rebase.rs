@@ -200,7 +200,11 @@ impl Rebase<'_> {
             moves.deletions.extend(found.alive);
             moves.inserts.push((at, insert));
         }
-        if conflicts.is_empty() { Ok(Rebased::Moves(moves)) } else { Ok(Rebased::Conflict(conflicts)) }
+        if conflicts.is_empty() {
+            Ok(Rebased::Moves(moves))
+        } else {
+            Ok(Rebased::Conflict(conflicts))
+        }
     }
 
     fn find_removed(&self, places: &Places<'_>, starts: &[u64], edit: &Edit) -> Result<Found> {

@@ -17,7 +17,12 @@ fn layout(files: &[(&str, Range<u32>)]) -> Layout {
             }
         };
         let file = u32::try_from(file).expect("small");
-        layout.pieces.push(Piece { file, first: rows.start, rows: rows.end - rows.start, bytes: 1 });
+        layout.pieces.push(Piece {
+            file,
+            first: rows.start,
+            rows: rows.end - rows.start,
+            bytes: 1,
+        });
     }
     layout
 }
@@ -88,9 +93,8 @@ fn rows_of_a_file_that_somebody_compacted_are_found_again() {
     let base = layout(&[("a", 0..3), ("b", 0..2)]);
     let tip = layout(&[("c", 0..5)]);
     let base_files: HashSet<&str> = base.files.iter().map(AsRef::as_ref).collect();
-    let moved = |file: &str, row: u32| {
-        Some(("c".to_owned(), if file == "a" { row + 2 } else { row }))
-    };
+    let moved =
+        |file: &str, row: u32| Some(("c".to_owned(), if file == "a" { row + 2 } else { row }));
     let rebase = Rebase {
         base: &base,
         tip: &tip,

@@ -69,7 +69,9 @@ pub fn to_text(data_type: &DataType) -> Result<String> {
         DataType::Struct(fields) => {
             let members: Result<Vec<String>> = fields
                 .iter()
-                .map(|field| Ok(format!("{}: {}", quoted(field.name()), to_text(field.data_type())?)))
+                .map(|field| {
+                    Ok(format!("{}: {}", quoted(field.name()), to_text(field.data_type())?))
+                })
                 .collect();
             format!("Struct({{{}}})", members?.join(", "))
         }

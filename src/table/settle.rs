@@ -195,8 +195,7 @@ impl Table {
                     );
                     return Ok(walk);
                 }
-                if walk.foreign.contains(&snapshot.path)
-                    || self.merge(&walk.tip, &snapshot).await?
+                if walk.foreign.contains(&snapshot.path) || self.merge(&walk.tip, &snapshot).await?
                 {
                     break;
                 }

@@ -3,13 +3,19 @@
 //! What is read here is small beside the file and never rendered; rows for people are read by
 //! `table::scan`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
+use bytes::Bytes;
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::statistics::Statistics;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +23,8 @@ use crate::store::{self, Objects};
 use crate::table::schema::ROW_ID;
 use crate::table::snapshot::DataFile;
 
+/// Bytes read at the end of a file in the hope that they hold the whole footer.
+const FOOTER_BYTES: usize = 32 << 10;
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 65_536;
 /// Footer entry that our own writer leaves; its files hold ascending row ids.
@@ -52,11 +60,40 @@ impl RowIds {
     }
 }
 
-type Builder = ParquetRecordBatchStreamBuilder<ParquetObjectReader>;
+type Builder = ParquetRecordBatchStreamBuilder<ObjectReader>;
+
+/// A data file of the store, as the Parquet reader wants it.
+#[derive(Debug)]
+struct ObjectReader {
+    objects: Objects,
+    path: Arc<str>,
+    bytes: u64,
+}
+
+impl AsyncFileReader for ObjectReader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        Box::pin(async move {
+            store::get_range(&self.objects, &self.path, range)
+                .await
+                .map_err(|error| ParquetError::External(Box::new(error)))
+        })
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        Box::pin(async move {
+            let size = self.bytes;
+            let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(FOOTER_BYTES));
+            Ok(Arc::new(reader.load_and_finish(self, size).await?))
+        })
+    }
+}
 
 async fn open(objects: &Objects, file: &DataFile) -> Result<Builder> {
-    let path = store::object_path(&file.path)?;
-    let reader = ParquetObjectReader::new(Arc::clone(objects), path).with_file_size(file.bytes);
+    let path = Arc::clone(&file.path);
+    let reader = ObjectReader { objects: Arc::clone(objects), path, bytes: file.bytes };
     let builder = Builder::new(reader).await.map_err(|error| read_error(error, file))?;
     let rows = builder.metadata().file_metadata().num_rows();
     if u64::try_from(rows).is_ok_and(|rows| rows == file.rows) {
@@ -69,16 +106,13 @@ async fn open(objects: &Objects, file: &DataFile) -> Result<Builder> {
 }
 
 /// The error of reading a Parquet file: the store's own kind if the store failed.
-pub(crate) fn read_error(error: parquet::errors::ParquetError, file: &DataFile) -> Error {
+pub(crate) fn read_error(error: ParquetError, file: &DataFile) -> Error {
     let kind = match &error {
-        parquet::errors::ParquetError::External(cause) => {
-            match cause.downcast_ref::<object_store::Error>() {
-                Some(object_store::Error::NotFound { .. }) => ErrorKind::Corrupt,
-                Some(object_store::Error::PermissionDenied { .. }) => ErrorKind::Denied,
-                Some(_) => ErrorKind::Unavailable,
-                None => ErrorKind::Corrupt,
-            }
-        }
+        ParquetError::External(cause) => match cause.downcast_ref::<Error>().map(Error::kind) {
+            // The snapshot names the file, so it must be there.
+            None | Some(ErrorKind::NotFound) => ErrorKind::Corrupt,
+            Some(kind) => kind,
+        },
         _ => ErrorKind::Corrupt,
     };
     Error::new(kind, "read data file").with("file", &file.path).caused_by(error)

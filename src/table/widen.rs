@@ -139,10 +139,7 @@ mod tests {
         assert_eq!(widen(&Decimal128(38, 0), &Decimal128(38, 10)), Utf8);
         assert_eq!(widen(&Boolean, &Int64), Utf8);
         assert_eq!(
-            widen(
-                &Timestamp(TimeUnit::Millisecond, None),
-                &Timestamp(TimeUnit::Nanosecond, None)
-            ),
+            widen(&Timestamp(TimeUnit::Millisecond, None), &Timestamp(TimeUnit::Nanosecond, None)),
             Timestamp(TimeUnit::Nanosecond, None)
         );
         assert!(fits(&Int32, &Int64));
@@ -153,8 +150,11 @@ mod tests {
     fn union_keeps_the_first_order_and_adds_new_columns_last() {
         let one = Schema::new(vec![Field::new("b", Int32, true), Field::new("a", Utf8, true)]);
         let two = Schema::new(vec![Field::new("c", Utf8, true), Field::new("b", Int64, true)]);
-        let names: Vec<String> =
-            union(&one, &two).fields().iter().map(|f| format!("{}:{}", f.name(), f.data_type())).collect();
+        let names: Vec<String> = union(&one, &two)
+            .fields()
+            .iter()
+            .map(|f| format!("{}:{}", f.name(), f.data_type()))
+            .collect();
         assert_eq!(names, ["b:Int64", "a:Utf8", "c:Utf8"]);
     }
 }

@@ -1,0 +1,309 @@
+//! Creating, dropping and restoring tables.
+//!
+//! A drop is a mark at the place of the tip's successor, so a writer that slept cannot commit
+//! behind it; a restore continues the trunk behind that mark.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::catalog::{AuditFields, DocKey, Expected, Leaf, LeafSwap, SwapOutcome};
+use crate::clock::{now_ms, random_hex};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{self, PutCreate};
+use crate::table::Table;
+use crate::table::codec::{self, NewDocument, StoredLayout};
+use crate::table::commit::{NextDocument, Place, Prepared, Published};
+use crate::table::documents::{DROPPED, End, leaf_bytes};
+use crate::table::json;
+use crate::table::layout::{self, Layout};
+use crate::table::schema;
+use crate::table::settle::Look;
+use crate::table::snapshot::{Deletes, Lineage, Snapshot, TableConfig};
+
+impl Table {
+    /// Creates the table: version 0, no rows.
+    ///
+    /// # Errors
+    /// `AlreadyExists`; `Invalid` or `Unsupported` if a column cannot be stored; those of store
+    /// and catalogue.
+    pub async fn create(
+        &self,
+        schema: SchemaRef,
+        config: TableConfig,
+        lineage: Lineage,
+    ) -> Result<Arc<Snapshot>> {
+        if self.parts.catalog.leaf(&self.id).await?.is_some() {
+            return Err(self.exists());
+        }
+        let prepared = self.first_document(&schema, &config, &self.named(lineage))?;
+        self.put_first(prepared, Vec::new()).await
+    }
+
+    fn exists(&self) -> Error {
+        Error::new(ErrorKind::AlreadyExists, "there is a table of this name")
+            .with("table", &self.id)
+    }
+
+    fn first_document(
+        &self,
+        columns: &SchemaRef,
+        config: &TableConfig,
+        lineage: &Lineage,
+    ) -> Result<Prepared> {
+        let columns = schema::shown_schema(columns)?;
+        crate::table::keys::key_schema(&columns, &config.keys)?;
+        let clock = self.parts.clock.as_ref();
+        let now = now_ms(clock);
+        let path = store::layout::bootstrap_snapshot(&self.id, now, &random_hex(clock));
+        let layout = Layout {
+            digest: layout::digest(&[], &Deletes::None),
+            columns: layout::columns_digest(&columns),
+            ..Layout::default()
+        };
+        let document = codec::encode(&NewDocument {
+            table: &self.id,
+            location: store::layout::table_location(&self.id),
+            version: 0,
+            committed_ms: now,
+            previous: None,
+            schema: &columns,
+            files: &[],
+            deletes: &Deletes::None,
+            row_id_high_watermark: 0,
+            layout: StoredLayout::Inline(&layout),
+            lineage,
+            config,
+            marks: Vec::new(),
+            base: None,
+        })?;
+        self.check_document(&path, document)
+    }
+
+    /// Puts the first document of a name and lets the catalogue name it.
+    pub(crate) async fn put_first(
+        &self,
+        prepared: Prepared,
+        audit: Vec<AuditFields>,
+    ) -> Result<Arc<Snapshot>> {
+        self.put_new(&prepared.snapshot.path, prepared.bytes.to_vec()).await?;
+        self.remember(&prepared.snapshot);
+        if self.appear(&prepared.snapshot, audit).await? {
+            return Ok(prepared.snapshot);
+        }
+        Err(self.exists())
+    }
+
+    /// Lets the catalogue name a snapshot where it named none; `false` if it names another one.
+    pub(crate) async fn appear(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        audit: Vec<AuditFields>,
+    ) -> Result<bool> {
+        let schema = schema::to_document(&snapshot.schema)?;
+        let swap = LeafSwap {
+            table: self.id.clone(),
+            expected: None,
+            new: Some(leaf_bytes(snapshot.version, snapshot)),
+            schema: Some(Value::Object(schema).to_string().into()),
+            now_ms: now_ms(self.parts.clock.as_ref()),
+            bump_root: snapshot.version > 0,
+            audit,
+        };
+        match self.parts.catalog.swap(swap).await? {
+            SwapOutcome::Swapped { .. } => Ok(true),
+            SwapOutcome::Moved { current } => {
+                // Our own swap may have happened and its answer been lost.
+                let Some(leaf) = current else { return Ok(false) };
+                Ok(self.snapshot_of(&leaf).await?.path == snapshot.path)
+            }
+        }
+    }
+
+    /// Drops the table; it can be brought back by the name under which [`DocKey::Trash`] keeps it.
+    /// Returns its last snapshot.
+    ///
+    /// # Errors
+    /// `NotFound`, `Busy`; those of store and catalogue.
+    pub async fn drop(&self, lineage: Lineage, audit: Vec<AuditFields>) -> Result<Arc<Snapshot>> {
+        let lease = self.lock().await?;
+        let done = Box::pin(self.drop_locked(self.named(lineage), audit)).await;
+        self.unlock(lease).await;
+        done
+    }
+
+    async fn drop_locked(
+        &self,
+        lineage: Lineage,
+        audit: Vec<AuditFields>,
+    ) -> Result<Arc<Snapshot>> {
+        let deadline = self.deadline();
+        while self.parts.clock.monotonic_ns() < deadline {
+            let head = self.head(Look::Closely).await?.ok_or_else(|| self.no_table())?;
+            let mark = json!({
+                DROPPED: {
+                    "table": self.id.to_string(),
+                    "tip": head.tip.path,
+                    "version": head.tip.version,
+                    "rows": head.tip.rows(),
+                    "dropped_ms": self.after(&head.tip),
+                    "role": lineage.role,
+                    "client": lineage.client,
+                    "message": lineage.message,
+                },
+                "snapshot_version": head.tip.version.saturating_add(1),
+                "commit": lineage.write_id,
+            });
+            if let Some(end) = self.end_trunk(&head.tip, mark).await? {
+                let leaf = Leaf { raw: head.raw };
+                self.finish_drop(&head.tip, &end, &leaf, audit).await?;
+                return Ok(head.tip);
+            }
+        }
+        Err(Error::new(ErrorKind::Busy, "other writers were faster each time")
+            .with("table", &self.id))
+    }
+
+    /// Now, but after `snapshot`.
+    pub(crate) fn after(&self, snapshot: &Snapshot) -> i64 {
+        now_ms(self.parts.clock.as_ref()).max(snapshot.committed_ms.saturating_add(1))
+    }
+
+    /// Puts a mark that ends the trunk behind `tip`; `None` if the tip has a successor.
+    pub(crate) async fn end_trunk(&self, tip: &Snapshot, mark: Value) -> Result<Option<End>> {
+        let version = tip.version.saturating_add(1);
+        let path = store::layout::successor(&tip.path, version);
+        let bytes = Bytes::from(mark.to_string());
+        match store::put_create(&self.parts.objects, &path, bytes).await? {
+            PutCreate::Exists => Ok(None),
+            PutCreate::Created => {
+                let content = match mark {
+                    Value::Object(content) => content,
+                    _ => return Err(Error::internal("mark is no object")),
+                };
+                Ok(Some(End { path, version, content }))
+            }
+        }
+    }
+
+    /// Completes what a mark at the end of the trunk says; anyone may do it.
+    pub(crate) async fn finish_end(
+        &self,
+        tip: &Arc<Snapshot>,
+        end: &End,
+        leaf: &Leaf,
+    ) -> Result<()> {
+        if end.content.contains_key(DROPPED) {
+            self.finish_drop(tip, end, leaf, Vec::new()).await
+        } else {
+            self.finish_rename(end, leaf, Vec::new()).await
+        }
+    }
+
+    async fn finish_drop(
+        &self,
+        tip: &Arc<Snapshot>,
+        end: &End,
+        leaf: &Leaf,
+        audit: Vec<AuditFields>,
+    ) -> Result<()> {
+        let mut entry = end.content.get(DROPPED).cloned().unwrap_or_default();
+        if let Some(entry) = entry.as_object_mut() {
+            entry.insert("mark".to_owned(), end.path.as_str().into());
+            entry.insert("mark_version".to_owned(), end.version.into());
+        }
+        let ms = entry.get("dropped_ms").and_then(json::as_integer).unwrap_or(tip.committed_ms);
+        let key = DocKey::Trash(self.id.super_id(), format!("{}_{ms}", self.id.simple_name));
+        let bytes = Bytes::from(entry.to_string());
+        self.parts.catalog.put_doc(&key, Expected::Absent, bytes).await?;
+        self.vanish(leaf, audit).await
+    }
+
+    /// Removes the pointer if it is still this one.
+    pub(crate) async fn vanish(&self, leaf: &Leaf, audit: Vec<AuditFields>) -> Result<()> {
+        let swap = LeafSwap {
+            table: self.id.clone(),
+            expected: Some(leaf.raw.clone()),
+            new: None,
+            schema: None,
+            now_ms: now_ms(self.parts.clock.as_ref()),
+            bump_root: true,
+            audit,
+        };
+        // A pointer that moved meanwhile is settled by whoever sees it next.
+        let _: SwapOutcome = self.parts.catalog.swap(swap).await?;
+        self.parts.caches.leaves.remove(&self.id);
+        Ok(())
+    }
+
+    /// Brings a dropped table back under its name; `trash` is its name in the trash.
+    ///
+    /// # Errors
+    /// `NotFound` if the trash holds no such table, `AlreadyExists` if the name is taken or the
+    /// table was restored before; those of store and catalogue.
+    pub async fn restore_dropped(
+        &self,
+        trash: &str,
+        lineage: Lineage,
+        audit: Vec<AuditFields>,
+    ) -> Result<Arc<Snapshot>> {
+        let key = DocKey::Trash(self.id.super_id(), trash.to_owned());
+        let entry = self.parts.catalog.doc(&key).await?.ok_or_else(|| {
+            Error::not_found("there is no such dropped table").with("name", trash)
+        })?;
+        let entry = json::parse_object(&entry).map_err(|error| error.with("name", trash))?;
+        if json::text(&entry, "table")? != self.id.to_string() {
+            return Err(Error::invalid("table was dropped under another name: restore it there")
+                .with("table", &self.id)
+                .with("was", json::text_or_empty(&entry, "table")));
+        }
+        if self.parts.catalog.leaf(&self.id).await?.is_some() {
+            return Err(self.exists());
+        }
+        let tip = self.load(json::text(&entry, "tip")?).await?;
+        let end = End {
+            path: json::text(&entry, "mark")?.to_owned(),
+            version: json::count(&entry, "mark_version")?,
+            content: entry,
+        };
+        let mut lineage = self.named(lineage);
+        if lineage.operation.is_empty() {
+            "restore".clone_into(&mut lineage.operation);
+        }
+        let snapshot = self.continue_behind(&tip, &end, &lineage).await?;
+        if !self.appear(&snapshot, audit).await? {
+            return Err(self.exists());
+        }
+        self.parts.catalog.remove_doc(&key).await?;
+        Ok(snapshot)
+    }
+
+    /// Continues an ended trunk with a snapshot equal to `tip`.
+    pub(crate) async fn continue_behind(
+        &self,
+        tip: &Arc<Snapshot>,
+        end: &End,
+        lineage: &Lineage,
+    ) -> Result<Arc<Snapshot>> {
+        let version = end.version.saturating_add(1);
+        let path = store::layout::successor(&end.path, version);
+        let layout = self.layout(tip).await?;
+        let new = NextDocument {
+            schema: &tip.schema,
+            files: &tip.files,
+            deletes: &tip.deletes,
+            row_id_high_watermark: tip.row_id_high_watermark,
+            config: &tip.config,
+            marks: vec![("follows", end.path.clone())],
+        };
+        let place = Place { path, version, previous: tip };
+        let prepared = self.document_at(place, new, &layout, lineage).await?;
+        match self.publish(&prepared, self.deadline()).await? {
+            Published::Won(snapshot) => Ok(snapshot),
+            // Somebody else restored it; if the pointer is not there yet, it is brought there.
+            Published::Lost => self.load(&prepared.snapshot.path).await,
+        }
+    }
+}
