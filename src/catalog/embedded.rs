@@ -5,6 +5,8 @@
 //! counters are not flushed, because both are checked against the trunk anyway
 //! (commit-protocol.md sections 2 and 7).
 
+mod steps;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -20,16 +22,12 @@ use super::keys::{self, Place};
 use super::scaffold::{self, Entry};
 use super::{
     AuditFields, Catalog, CatalogHealth, DocKey, Expected, Leaf, LeafSwap, LogKey, Root,
-    SwapOutcome, root, sqlite,
+    SwapOutcome, sqlite,
 };
 use crate::clock::{SharedClock, now_ms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::{OrgName, SimpleName, SuperId, SuperName, TableId};
 
-/// Audit events kept per organization.
-const AUDIT_KEPT: usize = 100_000;
-/// A lock that is to live longer than this was set by a clock that has been put back since.
-const LOCK_MS_MAX: i64 = 600_000;
 /// Attempts to open a file that another process is making at the same moment.
 const OPEN_ATTEMPTS: u32 = 20;
 
@@ -192,7 +190,7 @@ impl Catalog for EmbeddedCatalog {
                 let Some(rest) = key.strip_prefix("supertable:") else { break };
                 let name = rest.split(':').next().unwrap_or_default();
                 if let Ok(organization) = OrgName::new(name)
-                    && first_super(c, &organization)?.is_some()
+                    && steps::first_super(c, &organization)?.is_some()
                 {
                     found.push(organization);
                 }
@@ -208,7 +206,7 @@ impl Catalog for EmbeddedCatalog {
     async fn create_organization(&self, organization: &OrgName) -> Result<bool> {
         let organization = organization.clone();
         self.write(Flush::Yes, move |c| {
-            let held = first_super(c, &organization)?.is_some();
+            let held = steps::first_super(c, &organization)?.is_some();
             Ok(sqlite::add_member(c, keys::ORGANIZATIONS, organization.as_str())? && !held)
         })
         .await
@@ -217,7 +215,7 @@ impl Catalog for EmbeddedCatalog {
     async fn remove_organization(&self, organization: &OrgName) -> Result<bool> {
         let organization = organization.clone();
         self.write(Flush::Yes, move |c| {
-            if first_super(c, &organization)?.is_some() {
+            if steps::first_super(c, &organization)?.is_some() {
                 return Ok(false);
             }
             sqlite::remove_member(c, keys::ORGANIZATIONS, organization.as_str())?;
@@ -231,7 +229,7 @@ impl Catalog for EmbeddedCatalog {
         self.read(move |c| {
             let mut found = Vec::new();
             let mut from = keys::lakes_prefix(&organization);
-            while let Some((super_name, next)) = super_from(c, &organization, &from)? {
+            while let Some((super_name, next)) = steps::super_from(c, &organization, &from)? {
                 found.extend(super_name);
                 from = next;
             }
@@ -304,17 +302,17 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn swap(&self, swap: LeafSwap) -> Result<SwapOutcome> {
-        self.write(Flush::Yes, move |c| swap_leaf(c, &swap)).await
+        self.write(Flush::Yes, move |c| steps::swap_leaf(c, &swap)).await
     }
 
     async fn acquire(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {
         let (key, token, now) = (keys::lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
         self.write(Flush::No, move |c| {
-            let holder = holder(c, &key, now)?;
+            let holder = steps::holder(c, &key, now)?;
             if holder.is_some_and(|holder| holder != token.as_bytes()) {
                 return Ok(false);
             }
-            sqlite::set(c, &key, token.as_bytes(), Some(expiry(now, ttl)))?;
+            sqlite::set(c, &key, token.as_bytes(), Some(steps::expiry(now, ttl)))?;
             Ok(true)
         })
         .await
@@ -323,10 +321,10 @@ impl Catalog for EmbeddedCatalog {
     async fn renew(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {
         let (key, token, now) = (keys::lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
         self.write(Flush::No, move |c| {
-            if holder(c, &key, now)?.as_deref() != Some(token.as_bytes()) {
+            if steps::holder(c, &key, now)?.as_deref() != Some(token.as_bytes()) {
                 return Ok(false);
             }
-            sqlite::set(c, &key, token.as_bytes(), Some(expiry(now, ttl)))?;
+            sqlite::set(c, &key, token.as_bytes(), Some(steps::expiry(now, ttl)))?;
             Ok(true)
         })
         .await
@@ -335,7 +333,7 @@ impl Catalog for EmbeddedCatalog {
     async fn release(&self, table: &TableId, token: &str) -> Result<bool> {
         let (key, token, now) = (keys::lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
         self.write(Flush::No, move |c| {
-            if holder(c, &key, now)?.as_deref() != Some(token.as_bytes()) {
+            if steps::holder(c, &key, now)?.as_deref() != Some(token.as_bytes()) {
                 return Ok(false);
             }
             sqlite::unset(c, &key)
@@ -368,7 +366,7 @@ impl Catalog for EmbeddedCatalog {
 
     async fn doc(&self, key: &DocKey) -> Result<Option<Bytes>> {
         let place = keys::doc(key);
-        self.read(move |c| Ok(stored(c, &place)?.map(Bytes::from))).await
+        self.read(move |c| Ok(steps::stored(c, &place)?.map(Bytes::from))).await
     }
 
     async fn put_doc(&self, key: &DocKey, expected: Expected, value: Bytes) -> Result<bool> {
@@ -376,8 +374,8 @@ impl Catalog for EmbeddedCatalog {
         self.write(Flush::Yes, move |c| {
             let as_expected = match &expected {
                 Expected::Any => true,
-                Expected::Absent => stored(c, &place)?.is_none(),
-                Expected::Is(bytes) => stored(c, &place)?.as_deref() == Some(&bytes[..]),
+                Expected::Absent => steps::stored(c, &place)?.is_none(),
+                Expected::Is(bytes) => steps::stored(c, &place)?.as_deref() == Some(&bytes[..]),
             };
             if as_expected {
                 match &place {
@@ -424,7 +422,7 @@ impl Catalog for EmbeddedCatalog {
 
     async fn audit(&self, organization: &OrgName, events: &[AuditFields]) -> Result<()> {
         let (organization, events) = (organization.clone(), events.to_vec());
-        self.write(Flush::Yes, move |c| append_audit(c, &organization, &events)).await
+        self.write(Flush::Yes, move |c| steps::append_audit(c, &organization, &events)).await
     }
 
     async fn role(&self, id: &SuperId, name: &str) -> Result<Option<BTreeMap<String, String>>> {
@@ -448,110 +446,5 @@ impl Catalog for EmbeddedCatalog {
         self.read(|c| sqlite::value(c, keys::ORGANIZATIONS).map(|_| ())).await?;
         let description = format!("embedded, {}", self.name);
         Ok(CatalogHealth { epoch: "embedded".to_owned(), description })
-    }
-}
-
-/// The next SuperTable of an organization at or after a key: its name, if the key is that of a
-/// SuperTable, and where to go on.
-fn super_from(
-    c: &Connection,
-    organization: &OrgName,
-    from: &str,
-) -> Result<Option<(Option<SuperName>, String)>> {
-    let prefix = keys::lakes_prefix(organization);
-    let Some(key) = sqlite::key_from(c, from)? else {
-        return Ok(None);
-    };
-    let Some(rest) = key.strip_prefix(&prefix) else {
-        return Ok(None);
-    };
-    let name = rest.split(':').next().unwrap_or_default();
-    let next = format!("{prefix}{name};");
-    let Ok(super_name) = SuperName::new(name) else {
-        return Ok(Some((None, next)));
-    };
-    let id = SuperId { organization: organization.clone(), super_name: super_name.clone() };
-    let exists = sqlite::value(c, &keys::root(&id))?.is_some();
-    Ok(Some((exists.then_some(super_name), next)))
-}
-
-/// The first SuperTable of an organization.
-fn first_super(c: &Connection, organization: &OrgName) -> Result<Option<SuperName>> {
-    let mut from = keys::lakes_prefix(organization);
-    while let Some((super_name, next)) = super_from(c, organization, &from)? {
-        if super_name.is_some() {
-            return Ok(super_name);
-        }
-        from = next;
-    }
-    Ok(None)
-}
-
-fn swap_leaf(c: &Connection, swap: &LeafSwap) -> Result<SwapOutcome> {
-    let (leaf, id) = (keys::leaf(&swap.table), swap.table.super_id());
-    let current = sqlite::value(c, &leaf)?;
-    if current.as_deref() != swap.expected.as_deref() {
-        let current = current.map(|raw| Leaf { raw: raw.into() });
-        return Ok(SwapOutcome::Moved { current });
-    }
-    let (names, name) = (keys::table_names(&id), swap.table.simple_name.as_str());
-    if let Some(new) = &swap.new {
-        sqlite::set(c, &leaf, new, None)?;
-        sqlite::add_member(c, &names, name)?;
-        if let Some(schema) = &swap.schema {
-            sqlite::set(c, &keys::schema(&swap.table), schema, None)?;
-        }
-    } else {
-        sqlite::unset(c, &leaf)?;
-        sqlite::remove_member(c, &names, name)?;
-        for key in [keys::schema(&swap.table), keys::lock(&swap.table), keys::row_ids(&swap.table)]
-        {
-            sqlite::unset(c, &key)?;
-        }
-    }
-    let root_key = keys::root(&id);
-    let old = sqlite::value(c, &root_key)?;
-    let root_version = match &old {
-        Some(raw) if !swap.bump_root => root::version(raw),
-        _ => {
-            let (raw, version) = root::raise(old.as_deref(), swap.now_ms);
-            sqlite::set(c, &root_key, &raw, None)?;
-            version
-        }
-    };
-    append_audit(c, &swap.table.organization, &swap.audit)?;
-    Ok(SwapOutcome::Swapped { root_version })
-}
-
-fn append_audit(c: &Connection, organization: &OrgName, events: &[AuditFields]) -> Result<()> {
-    if events.is_empty() {
-        return Ok(());
-    }
-    let key = keys::audit(organization);
-    for event in events.iter().filter(|event| !event.is_empty()) {
-        let text = serde_json::to_vec(event)
-            .map_err(|e| Error::internal("render audit event").caused_by(e))?;
-        sqlite::push(c, &key, [&text[..]])?;
-    }
-    sqlite::trim(c, &key, AUDIT_KEPT)
-}
-
-/// Who holds a lock now.
-fn holder(c: &Connection, key: &str, now: i64) -> Result<Option<Vec<u8>>> {
-    Ok(sqlite::value_and_expiry(c, key)?.and_then(|(token, expires)| {
-        let alive = expires.is_some_and(|at| at > now && at <= now.saturating_add(LOCK_MS_MAX));
-        alive.then_some(token)
-    }))
-}
-
-fn expiry(now: i64, ttl: Duration) -> i64 {
-    let ttl = i64::try_from(ttl.as_millis()).unwrap_or(LOCK_MS_MAX).min(LOCK_MS_MAX);
-    now.saturating_add(ttl)
-}
-
-fn stored(c: &Connection, place: &Place) -> Result<Option<Vec<u8>>> {
-    match place {
-        Place::Key(key) => sqlite::value(c, key),
-        Place::Field(key, field) => sqlite::field(c, key, field),
     }
 }

@@ -158,8 +158,13 @@ async fn renew(
 ) {
     let ttl_ns = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
     let mut renewed = clock.monotonic_ns();
+    // Paced by the runtime and not by the clock: a clock that only moves when it is slept on would
+    // be driven ahead by this loop.
+    let mut ticks = tokio::time::interval((ttl / 3).max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
     loop {
-        clock.sleep(ttl / 3).await;
+        ticks.tick().await;
         let start = clock.monotonic_ns();
         match catalog.renew(&table, &token, ttl).await {
             Ok(true) => {
@@ -178,5 +183,27 @@ async fn renew(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::EmbeddedCatalog;
+    use crate::clock::ManualClock;
+
+    #[tokio::test]
+    async fn a_held_lease_does_not_move_a_manual_clock() {
+        let clock: SharedClock = Arc::new(ManualClock::new(1_000, 1));
+        let memory = EmbeddedCatalog::memory(Arc::clone(&clock)).expect("SQLite works");
+        let catalog: SharedCatalog = Arc::new(memory);
+        let id = TableId::parse("acme/shop/orders").expect("valid id");
+        let settings = LeaseSettings::default();
+        let lease = TableLease::acquire(&catalog, &clock, &id, &settings).await.expect("free");
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(clock.now_ns(), 1_000_000_000);
+        assert!(lease.release().await.expect("release"));
     }
 }

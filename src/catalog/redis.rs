@@ -20,7 +20,7 @@ use super::{
 };
 use crate::clock::SharedClock;
 use crate::config::RedisSettings;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ident::{OrgName, SimpleName, SuperId, SuperName, TableId};
 
 /// Keys that the server looks at per SCAN call.
@@ -140,13 +140,22 @@ impl RedisCatalog {
         Ok(self.call::<i64>(action, request).await?.value == 1)
     }
 
+    /// What the server says of itself; empty if this user may not ask.
     async fn info(&self) -> Result<BTreeMap<String, String>> {
-        let text: String = self.call("ask for state", Request::command("INFO")).await?.value;
-        Ok(text
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-            .collect())
+        match self.call::<String>("ask for state", Request::command("INFO")).await {
+            Ok(text) => Ok(text
+                .value
+                .lines()
+                .filter_map(|line| line.split_once(':'))
+                .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+                .collect()),
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                // Wrong credentials are refused here too.
+                self.call::<String>("ask for an answer", Request::command("PING")).await?;
+                Ok(BTreeMap::new())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A swap whose answer was lost meets its own leaf when it is repeated.
@@ -444,6 +453,12 @@ impl Catalog for RedisCatalog {
 
     async fn health(&self) -> Result<CatalogHealth> {
         let info = self.info().await?;
+        if info.is_empty() {
+            let address = self.link.address();
+            let description =
+                format!("redis at {address}, state not known: allow this user the command INFO");
+            return Ok(CatalogHealth { epoch: "unknown".to_owned(), description });
+        }
         let field = |name: &str| info.get(name).map_or("?", String::as_str);
         let persistence = match (field("aof_enabled"), field("rdb_last_bgsave_status")) {
             ("1", _) => "append-only file",

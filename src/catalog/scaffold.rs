@@ -44,8 +44,6 @@ pub(super) fn entries(id: &SuperId, now_ms: i64, clock: &dyn Clock) -> Vec<Entry
         ("role_name", "superadmin"),
         ("tables", TABLES),
         ("content_hash", &content_hash("superadmin", TABLES)),
-        ("enabled", "true"),
-        ("modified_ms", &now),
     ]
     .map(|(name, value)| (name, value.to_owned()));
     let user = [

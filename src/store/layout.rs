@@ -72,7 +72,7 @@ pub fn successor(previous_path: &str, version_of_next: u64) -> String {
         None => String::new(),
     };
     // Writing to a String cannot fail.
-    let _ = write!(name, "{version_of_next:0width$}_", width = VERSION_DIGITS);
+    let _ = write!(name, "{version_of_next:0VERSION_DIGITS$}_");
     for byte in digest.iter().take(8) {
         let _ = write!(name, "{byte:02x}");
     }

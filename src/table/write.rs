@@ -1,30 +1,50 @@
 //! New rows: record batches to Parquet data files.
+//!
+//! A [`RowWriter`] streams: it holds a few thousand rows, the encoded bytes of the file that is
+//! being filled and the one that is being stored. Files are put create-only under names that
+//! nobody else has; they are garbage until a commit names them. Encoding runs on blocking
+//! threads, storing in a task of its own.
 
+use std::mem;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use parquet::arrow::ArrowWriter;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use tokio::task::JoinHandle;
 
 use crate::catalog::SharedCatalog;
 use crate::clock::{SharedClock, now_ms, random_hex};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ident::TableId;
-use crate::store::{self, Objects};
-use crate::table::schema::{ROW_ID, TIMESTAMP};
+use crate::store::{self, Objects, PutCreate};
+use crate::table::scan::conform;
 use crate::table::snapshot::DataFile;
 
+mod encode;
 mod key;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use encode::block_rows_for;
+use encode::{EncodedFile, Encoder, FILE_ROWS_MAX};
 pub use key::KeyDigester;
+
+/// Rows held before a file is begun: a write of fewer rows reserves exactly as many row ids.
+const HELD_ROWS_MAX: u64 = 32_768;
+/// Bytes held before a file is begun.
+const HELD_BYTES_MAX: usize = 8 << 20;
+/// Names tried for a data file; a second one is needed only if random numbers repeat.
+const NAMES_TRIED: usize = 3;
 
 /// Rows that are written to data files but not yet part of any snapshot.
 #[derive(Debug, Clone, Default)]
 pub struct NewRows {
-    /// The files, in row order.
+    /// The data files in the order of the rows; each holds at least one row.
     pub files: Vec<NewFile>,
     /// Number of rows.
     pub rows: u64,
-    /// Digest of each row's key, in row order; empty for a table without key columns.
+    /// Digest of each row's key columns, in the order of the rows; empty without key columns.
     pub key_digests: Vec<u128>,
     /// The first row with a NULL in a key column, counted from 0.
     pub null_key: Option<u64>,
@@ -63,85 +83,242 @@ pub struct WriterParts {
     pub row_ids_above: u64,
 }
 
-/// Writes rows.
+/// Streams rows to new data files of a table.
 #[derive(Debug)]
 pub struct RowWriter {
-    parts: WriterParts,
+    parts: Arc<WriterParts>,
     schema: SchemaRef,
-    keys: Vec<String>,
-    batches: Vec<RecordBatch>,
+    written_us: i64,
+    held: Vec<RecordBatch>,
+    held_rows: u64,
+    held_bytes: usize,
+    /// The file being filled; `None` while it is on a blocking thread or none is begun.
+    encoder: Option<Box<Encoder>>,
+    encoding: Option<JoinHandle<Result<Encoded>>>,
+    storing: Option<JoinHandle<Result<NewFile>>>,
+    keys: Option<KeyDigester>,
+    done: NewRows,
+}
+
+/// What a blocking thread gives back.
+#[derive(Debug)]
+struct Encoded {
+    /// The file, if it has room for more rows.
+    open: Option<Box<Encoder>>,
+    /// The file, if it is full.
+    full: Option<EncodedFile>,
+    keys: Option<KeyDigester>,
+    /// Rows for which there was no room.
+    rest: Vec<RecordBatch>,
 }
 
 impl RowWriter {
-    /// Begins a write.
+    /// Begins a write of rows with the user's columns `schema`; `keys` names the key columns.
     ///
     /// # Errors
-    /// None here.
+    /// `Invalid` if a key column does not exist, cannot be a key, or a column has a name that is
+    /// kept for the system.
     pub fn new(parts: WriterParts, schema: &SchemaRef, keys: &[String]) -> Result<Self> {
-        Ok(Self { parts, schema: Arc::clone(schema), keys: keys.to_vec(), batches: Vec::new() })
+        for field in schema.fields() {
+            if field.name().starts_with("__") {
+                return Err(Error::invalid(
+                    "column names beginning with __ are kept for the system",
+                )
+                .with("column", field.name()));
+            }
+        }
+        let keys =
+            if keys.is_empty() { None } else { Some(KeyDigester::new(schema.as_ref(), keys)?) };
+        Ok(Self {
+            written_us: now_ms(parts.clock.as_ref()).saturating_mul(1000),
+            parts: Arc::new(parts),
+            schema: encode::nullable(schema),
+            held: Vec::new(),
+            held_rows: 0,
+            held_bytes: 0,
+            encoder: None,
+            encoding: None,
+            storing: None,
+            keys,
+            done: NewRows::none(),
+        })
     }
 
-    /// Adds rows.
+    /// Adds rows behind those written before. Columns are found by name as in
+    /// [`conform`]; a missing one is NULL.
     ///
     /// # Errors
-    /// None here.
+    /// Those of encoding and of storing files that became full; the writer is of no use after.
     pub async fn write(&mut self, batch: RecordBatch) -> Result<()> {
-        self.batches.push(batch);
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let batch = conform(&batch, &self.schema)?;
+        self.held_rows += count(batch.num_rows())?;
+        self.held_bytes += batch.get_array_memory_size();
+        self.held.push(batch);
+        if self.held_rows >= HELD_ROWS_MAX || self.held_bytes >= HELD_BYTES_MAX {
+            self.encode_held(FILE_ROWS_MAX).await?;
+        }
         Ok(())
     }
 
-    /// Writes the rows into one file.
+    /// Stores what is left and returns all files, durable.
     ///
     /// # Errors
-    /// Those of store and catalogue.
-    pub async fn finish(self) -> Result<NewRows> {
-        let failed = |e: arrow::error::ArrowError| Error::internal("write rows").caused_by(e);
-        let batch = arrow::compute::concat_batches(&self.schema, &self.batches).map_err(failed)?;
-        let rows = u64::try_from(batch.num_rows()).unwrap_or_default();
-        if rows == 0 {
-            return Ok(NewRows::default());
+    /// As [`Self::write`].
+    pub async fn finish(mut self) -> Result<NewRows> {
+        loop {
+            self.wait_encoded().await?;
+            if self.held.is_empty() {
+                break;
+            }
+            self.encode_held(self.held_rows).await?;
         }
-        let (mut key_digests, mut null_key) = (Vec::new(), None);
-        if !self.keys.is_empty() {
-            let mut digester = KeyDigester::new(&self.schema, &self.keys)?;
-            digester.observe(&batch)?;
-            (key_digests, null_key) = digester.finish();
+        if let Some(encoder) = self.encoder.take() {
+            let file = blocking(move || encoder.close()).await??;
+            self.store(file).await?;
         }
-        let parts = &self.parts;
-        let above = parts.row_ids_above;
-        let first = parts.catalog.reserve_row_ids(&parts.table, rows, above).await?;
-        let start = i64::try_from(first).unwrap_or_default();
-        let ids = Int64Array::from_iter_values(
-            (0..i64::try_from(rows).unwrap_or_default()).map(|row| start + row),
-        );
-        let now = now_ms(parts.clock.as_ref());
-        let times = TimestampMicrosecondArray::from_value(now * 1000, batch.num_rows())
-            .with_timezone("UTC");
-        let mut fields: Vec<Field> =
-            self.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
-        fields.push(Field::new(ROW_ID, DataType::Int64, true));
-        let zone = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        fields.push(Field::new(TIMESTAMP, zone, true));
-        let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
-        columns.push(Arc::new(ids));
-        columns.push(Arc::new(times));
-        let schema = Arc::new(Schema::new(fields));
-        let width = u64::try_from(columns.len()).unwrap_or_default();
-        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(failed)?;
-        let mut out = Vec::new();
-        let bad = |e: parquet::errors::ParquetError| Error::internal("write rows").caused_by(e);
-        let mut writer = ArrowWriter::try_new(&mut out, schema, None).map_err(bad)?;
-        writer.write(&batch).map_err(bad)?;
-        writer.close().map_err(bad)?;
-        let hex = random_hex(parts.clock.as_ref());
-        let path = store::layout::data_file(&parts.table, now, &hex);
-        let bytes = u64::try_from(out.len()).unwrap_or_default();
-        if store::put_create(&parts.objects, &path, out.into()).await? == store::PutCreate::Exists {
-            return Err(Error::internal("data file name is taken").with("file", path));
+        self.wait_stored().await?;
+        if let Some(keys) = self.keys.take() {
+            (self.done.key_digests, self.done.null_key) = keys.finish();
         }
-        let file = DataFile { path: path.into(), bytes, rows, columns: width };
-        let text_bytes = rows * 10;
-        let files = vec![NewFile { file, first_row_id: first, text_bytes }];
-        Ok(NewRows { files, rows, key_digests, null_key })
+        Ok(self.done)
     }
+
+    /// Sends the held rows to a blocking thread; a file begun for them reserves `row_ids` ids.
+    async fn encode_held(&mut self, row_ids: u64) -> Result<()> {
+        self.wait_encoded().await?;
+        let batches = mem::take(&mut self.held);
+        self.held_rows = 0;
+        self.held_bytes = 0;
+        let encoder = match self.encoder.take() {
+            Some(encoder) => encoder,
+            None => self.begin_file(row_ids.min(FILE_ROWS_MAX), &batches).await?,
+        };
+        let keys = self.keys.take();
+        self.encoding = Some(tokio::task::spawn_blocking(move || encode(encoder, keys, batches)));
+        Ok(())
+    }
+
+    async fn begin_file(&self, rows_max: u64, batches: &[RecordBatch]) -> Result<Box<Encoder>> {
+        let above = self.parts.row_ids_above;
+        let first = self.parts.catalog.reserve_row_ids(&self.parts.table, rows_max, above).await?;
+        Ok(Box::new(Encoder::new(&self.schema, first, rows_max, self.written_us, batches)?))
+    }
+
+    /// Waits for the blocking thread; a file that became full goes to the store.
+    async fn wait_encoded(&mut self) -> Result<()> {
+        let Some(encoding) = self.encoding.take() else { return Ok(()) };
+        let encoded = encoding.await.map_err(crashed)??;
+        self.encoder = encoded.open;
+        self.keys = encoded.keys;
+        // What had no room goes in front of what was given meanwhile.
+        let mut held = encoded.rest;
+        for batch in &held {
+            self.held_rows += count(batch.num_rows())?;
+        }
+        held.append(&mut self.held);
+        self.held = held;
+        if let Some(file) = encoded.full {
+            self.store(file).await?;
+        }
+        Ok(())
+    }
+
+    async fn store(&mut self, file: EncodedFile) -> Result<()> {
+        self.wait_stored().await?;
+        let parts = self.parts.clone();
+        self.storing = Some(tokio::spawn(async move { store_file(&parts, file).await }));
+        Ok(())
+    }
+
+    async fn wait_stored(&mut self) -> Result<()> {
+        if let Some(storing) = self.storing.take() {
+            let file = storing.await.map_err(crashed)??;
+            self.done.rows += file.file.rows;
+            self.done.files.push(file);
+        }
+        Ok(())
+    }
+}
+
+fn encode(
+    mut encoder: Box<Encoder>,
+    mut keys: Option<KeyDigester>,
+    batches: Vec<RecordBatch>,
+) -> Result<Encoded> {
+    let mut rest = Vec::new();
+    for batch in batches {
+        let room = if rest.is_empty() { encoder.room() } else { 0 };
+        let fits = usize::try_from(room).unwrap_or(usize::MAX).min(batch.num_rows());
+        if fits > 0 {
+            let part = batch.slice(0, fits);
+            if let Some(keys) = &mut keys {
+                keys.observe(&part)?;
+            }
+            encoder.write(&part)?;
+        }
+        if fits < batch.num_rows() {
+            rest.push(batch.slice(fits, batch.num_rows() - fits));
+        }
+    }
+    if encoder.room() > 0 {
+        return Ok(Encoded { open: Some(encoder), full: None, keys, rest });
+    }
+    Ok(Encoded { open: None, full: Some(encoder.close()?), keys, rest })
+}
+
+async fn store_file(parts: &WriterParts, file: EncodedFile) -> Result<NewFile> {
+    let bytes = Bytes::from(file.bytes);
+    let size = count(bytes.len())?;
+    for _ in 0..NAMES_TRIED {
+        let clock = parts.clock.as_ref();
+        let path = store::layout::data_file(&parts.table, now_ms(clock), &random_hex(clock));
+        match store::put_create(&parts.objects, &path, bytes.clone()).await? {
+            PutCreate::Created => {
+                let file_ = DataFile {
+                    path: path.into(),
+                    bytes: size,
+                    rows: file.rows,
+                    columns: file.columns,
+                };
+                return Ok(NewFile {
+                    file: file_,
+                    first_row_id: file.first_row_id,
+                    text_bytes: file.text_bytes,
+                });
+            }
+            PutCreate::Exists => {}
+        }
+    }
+    Err(Error::internal("no free name for a data file").with("table", &parts.table))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(crashed)
+}
+
+fn crashed(error: tokio::task::JoinError) -> Error {
+    if error.is_cancelled() {
+        return Error::unavailable("the process is stopping").caused_by(error);
+    }
+    Error::new(ErrorKind::Internal, "encode data file").caused_by(error)
+}
+
+fn count(len: usize) -> Result<u64> {
+    u64::try_from(len).map_err(|_| Error::internal("length out of range"))
+}
+
+/// The bytes of a data file as a [`RowWriter`] makes it, with blocks of another size.
+#[cfg(test)]
+pub(crate) fn file_bytes(batch: &RecordBatch, first_row_id: u64, block_rows: u32) -> Vec<u8> {
+    let schema = encode::nullable(&batch.schema());
+    let file = Encoder::with_blocks(&schema, first_row_id, FILE_ROWS_MAX, 1, block_rows)
+        .and_then(|mut encoder| {
+            encoder.write(batch)?;
+            encoder.close()
+        })
+        .expect("encodes");
+    file.bytes
 }

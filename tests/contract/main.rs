@@ -1,1 +1,16 @@
 //! Conformance suites run against every implementation of a trait.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "the helpers of a test crate are tests too"
+)]
+
+mod catalog_suite;
+mod catalogs;
+mod embedded;
+mod lease;
+mod redis_server;
+mod redis_wire;
+mod stores;

@@ -68,7 +68,7 @@ pub(super) struct Answer<T> {
 }
 
 enum Source {
-    Server(Client),
+    Server(Box<Client>),
     Sentinels(Box<SentinelClient>),
 }
 
@@ -97,7 +97,7 @@ impl Link {
         let (source, address) = if options.settings.sentinels.is_empty() {
             let info = with_credentials(info, options);
             let address = format!("{}/{}", info.addr(), info.redis_settings().db());
-            (Source::Server(Client::open(info).map_err(invalid)?), address)
+            (Source::Server(Box::new(Client::open(info).map_err(invalid)?)), address)
         } else {
             let address = format!("Sentinels {}", options.settings.sentinels.join(", "));
             (Source::Sentinels(Box::new(sentinels(&info, options)?)), address)

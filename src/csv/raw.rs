@@ -1,0 +1,272 @@
+//! The text of a single cell before quoting, for the types that have no fast path of their own.
+
+use std::fmt::Write as _;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{self as types, ArrowPrimitiveType, DataType};
+use arrow::error::ArrowError;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::calendar::{self, SLOT, Slot, Zoned};
+use super::{decimal, number};
+use crate::error::{Error, Result};
+
+/// Appends the unquoted text of a cell that is not NULL.
+pub(super) fn write_raw(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Result<()> {
+    match array.data_type() {
+        DataType::Null => {}
+        DataType::Utf8 => out.extend_from_slice(array.as_string::<i32>().value(row).as_bytes()),
+        DataType::LargeUtf8 => {
+            out.extend_from_slice(array.as_string::<i64>().value(row).as_bytes());
+        }
+        DataType::Utf8View => out.extend_from_slice(array.as_string_view().value(row).as_bytes()),
+        DataType::Binary => write_base64(array.as_binary::<i32>().value(row), out),
+        DataType::LargeBinary => write_base64(array.as_binary::<i64>().value(row), out),
+        DataType::BinaryView => write_base64(array.as_binary_view().value(row), out),
+        DataType::FixedSizeBinary(_) => write_base64(array.as_fixed_size_binary().value(row), out),
+        DataType::Decimal32(_, scale) => {
+            write_digits(array.as_primitive::<types::Decimal32Type>().value(row), *scale, out);
+        }
+        DataType::Decimal64(_, scale) => {
+            write_digits(array.as_primitive::<types::Decimal64Type>().value(row), *scale, out);
+        }
+        DataType::Decimal128(_, scale) => {
+            write_digits(array.as_primitive::<types::Decimal128Type>().value(row), *scale, out);
+        }
+        DataType::Decimal256(_, scale) => {
+            let value = array.as_primitive::<types::Decimal256Type>().value(row);
+            decimal::write_decimal(&value.to_string(), *scale, out);
+        }
+        DataType::List(_)
+        | DataType::LargeList(_)
+        | DataType::FixedSizeList(..)
+        | DataType::Struct(_)
+        | DataType::Map(..) => super::nested::write_json(array, row, out)?,
+        DataType::Dictionary(..) => {
+            let dictionary = array.as_any_dictionary();
+            let key = dictionary.normalized_keys().get(row).copied().unwrap_or_default();
+            write_raw(dictionary.values().as_ref(), key, out)?;
+        }
+        _ => {
+            let mut slot: Slot = [0; SLOT];
+            let writer = slot_writer(array)?;
+            let length = writer.write(row, &mut slot);
+            out.extend_from_slice(slot.get(..length).unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+fn write_digits<I: itoa::Integer>(value: I, scale: i8, out: &mut Vec<u8>) {
+    decimal::write_decimal(itoa::Buffer::new().format(value), scale, out);
+}
+
+fn write_base64(value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(STANDARD.encode(value).as_bytes());
+}
+
+/// Fills slots with the text of cells of one array.
+pub(super) trait SlotWriter {
+    /// Writes the text of one row whatever its validity, returns the length.
+    fn write(&self, row: usize, slot: &mut Slot) -> usize;
+}
+
+struct Primitive<'a, T: ArrowPrimitiveType, F> {
+    values: &'a [T::Native],
+    text: F,
+}
+
+impl<T, F> SlotWriter for Primitive<'_, T, F>
+where
+    T: ArrowPrimitiveType,
+    F: Fn(&mut Slot, T::Native) -> usize,
+{
+    #[inline]
+    fn write(&self, row: usize, slot: &mut Slot) -> usize {
+        self.values.get(row).map_or(0, |value| (self.text)(slot, *value))
+    }
+}
+
+/// Calls `$run!(ArrowType, |slot, value| length)` for the type of `$array`; every type of which
+/// each text fits a slot is listed here and nowhere else.
+macro_rules! for_slot_type {
+    ($array:expr, $run:ident, $other:expr) => {{
+        use arrow::datatypes::TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
+        match $array.data_type() {
+            DataType::Int8 => $run!(types::Int8Type, number::write_integer),
+            DataType::Int16 => $run!(types::Int16Type, number::write_integer),
+            DataType::Int32 => $run!(types::Int32Type, number::write_integer),
+            DataType::Int64 => $run!(types::Int64Type, number::write_integer),
+            DataType::UInt8 => $run!(types::UInt8Type, number::write_integer),
+            DataType::UInt16 => $run!(types::UInt16Type, number::write_integer),
+            DataType::UInt32 => $run!(types::UInt32Type, number::write_integer),
+            DataType::UInt64 => $run!(types::UInt64Type, number::write_integer),
+            DataType::Float16 => $run!(types::Float16Type, |slot: &mut Slot, value| {
+                number::write_half(slot, f32::from(value), |near| {
+                    <types::Float16Type as ArrowPrimitiveType>::Native::from_f32(near) == value
+                })
+            }),
+            DataType::Float32 => $run!(types::Float32Type, number::write_float),
+            DataType::Float64 => $run!(types::Float64Type, number::write_float),
+            DataType::Date32 => $run!(types::Date32Type, |slot: &mut Slot, value: i32| {
+                calendar::write_date(slot, 0, i64::from(value))
+            }),
+            DataType::Date64 => $run!(types::Date64Type, |slot: &mut Slot, value: i64| {
+                let day = calendar::DAY_SECONDS * 1_000;
+                if value.rem_euclid(day) == 0 {
+                    calendar::write_date(slot, 0, value.div_euclid(day))
+                } else {
+                    calendar::write_timestamp(slot, value, Millisecond, Zoned::Naive)
+                }
+            }),
+            DataType::Time32(Second) => $run!(types::Time32SecondType, |slot: &mut Slot, value| {
+                calendar::write_time(slot, i64::from(value), Second)
+            }),
+            DataType::Time32(_) => $run!(types::Time32MillisecondType, |slot: &mut Slot, value| {
+                calendar::write_time(slot, i64::from(value), Millisecond)
+            }),
+            DataType::Time64(Microsecond) => {
+                $run!(types::Time64MicrosecondType, |slot: &mut Slot, value| {
+                    calendar::write_time(slot, value, Microsecond)
+                })
+            }
+            DataType::Time64(_) => {
+                $run!(types::Time64NanosecondType, |slot: &mut Slot, value| {
+                    calendar::write_time(slot, value, Nanosecond)
+                })
+            }
+            DataType::Timestamp(unit, zone) => {
+                let zoned = if zone.is_some() { Zoned::Utc } else { Zoned::Naive };
+                match unit {
+                    Second => $run!(types::TimestampSecondType, move |slot: &mut Slot, value| {
+                        calendar::write_timestamp(slot, value, Second, zoned)
+                    }),
+                    Millisecond => {
+                        $run!(types::TimestampMillisecondType, move |slot: &mut Slot, value| {
+                            calendar::write_timestamp(slot, value, Millisecond, zoned)
+                        })
+                    }
+                    Microsecond => {
+                        $run!(types::TimestampMicrosecondType, move |slot: &mut Slot, value| {
+                            calendar::write_timestamp(slot, value, Microsecond, zoned)
+                        })
+                    }
+                    Nanosecond => {
+                        $run!(types::TimestampNanosecondType, move |slot: &mut Slot, value| {
+                            calendar::write_timestamp(slot, value, Nanosecond, zoned)
+                        })
+                    }
+                }
+            }
+            DataType::Duration(unit) => match unit {
+                Second => $run!(types::DurationSecondType, |slot: &mut Slot, value| {
+                    calendar::write_duration(slot, value, Second)
+                }),
+                Millisecond => $run!(types::DurationMillisecondType, |slot: &mut Slot, value| {
+                    calendar::write_duration(slot, value, Millisecond)
+                }),
+                Microsecond => $run!(types::DurationMicrosecondType, |slot: &mut Slot, value| {
+                    calendar::write_duration(slot, value, Microsecond)
+                }),
+                Nanosecond => $run!(types::DurationNanosecondType, |slot: &mut Slot, value| {
+                    calendar::write_duration(slot, value, Nanosecond)
+                }),
+            },
+            _ => $other,
+        }
+    }};
+}
+
+/// Appends a slot and a length for each row of `rows`; NULL has the length 0.
+///
+/// # Errors
+/// `Unsupported` for a type whose texts do not fit slots.
+pub(super) fn fill_slots(
+    array: &dyn Array,
+    rows: std::ops::Range<usize>,
+    slots: &mut Vec<Slot>,
+    lengths: &mut Vec<u8>,
+) -> Result<()> {
+    slots.resize(rows.len(), [0; SLOT]);
+    lengths.clear();
+    macro_rules! run {
+        ($arrow:ty, $text:expr) => {{
+            let values = array.as_primitive::<$arrow>().values();
+            let values = values.get(rows.clone()).unwrap_or_default();
+            let text = $text;
+            lengths.extend(
+                values
+                    .iter()
+                    .zip(slots.iter_mut())
+                    .map(|(value, slot)| u8::try_from(text(slot, *value)).unwrap_or(0)),
+            );
+        }};
+    }
+    if let Some(values) = array.as_boolean_opt() {
+        lengths.extend(
+            rows.clone().zip(slots.iter_mut()).map(|(row, slot)| {
+                u8::try_from(write_boolean(slot, values.value(row))).unwrap_or(0)
+            }),
+        );
+    } else {
+        for_slot_type!(array, run, return Err(unsupported(array.data_type())));
+    }
+    if array.null_count() > 0 {
+        for (row, length) in rows.zip(lengths.iter_mut()) {
+            if array.is_null(row) {
+                *length = 0;
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Boolean<'a>(&'a arrow::array::BooleanArray);
+
+impl SlotWriter for Boolean<'_> {
+    fn write(&self, row: usize, slot: &mut Slot) -> usize {
+        write_boolean(slot, self.0.value(row))
+    }
+}
+
+fn write_boolean(slot: &mut Slot, value: bool) -> usize {
+    let text: &[u8; 5] = if value { b"true " } else { b"false" };
+    if let Some(place) = slot.first_chunk_mut::<5>() {
+        *place = *text;
+    }
+    if value { 4 } else { 5 }
+}
+
+fn slot_writer<'a>(array: &'a dyn Array) -> Result<Box<dyn SlotWriter + 'a>> {
+    macro_rules! run {
+        ($arrow:ty, $text:expr) => {
+            Ok(Box::new(Primitive::<$arrow, _> {
+                values: array.as_primitive::<$arrow>().values(),
+                text: $text,
+            }))
+        };
+    }
+    if let Some(values) = array.as_boolean_opt() {
+        return Ok(Box::new(Boolean(values)));
+    }
+    for_slot_type!(array, run, Err(unsupported(array.data_type())))
+}
+
+/// The error for types that have no text.
+pub(super) fn unsupported(data_type: &DataType) -> Error {
+    let mut name = String::new();
+    // Writing to a String cannot fail.
+    let _ = write!(name, "{data_type}");
+    Error::unsupported("show column type as text").with("type", name)
+}
+
+/// Unpacks a dictionary column, row by row the value that the key names.
+pub(super) fn unpack_dictionary(array: &dyn Array, values: &DataType) -> Result<ArrayRef> {
+    arrow::compute::cast(array, values).map_err(broken)
+}
+
+/// The error for arrays that contradict themselves.
+pub(super) fn broken(error: ArrowError) -> Error {
+    Error::internal("convert arrow array").caused_by(error)
+}

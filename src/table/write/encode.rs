@@ -1,0 +1,220 @@
+//! One Parquet data file in the making: user's columns, system columns, offset index in the footer.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::record_batch::RecordBatch;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+
+use super::count;
+use crate::csv;
+use crate::error::{Error, Result};
+use crate::table::scan::{PAGES_KEY, pages_digest};
+
+/// Most rows of a data file.
+pub(super) const FILE_ROWS_MAX: u64 = 1 << 20;
+/// A file that reached this many bytes takes no more rows.
+const FILE_BYTES_MAX: usize = 48 << 20;
+/// Rows of a row group: what the Python library writes (format spec section 2.1).
+const ROW_GROUP_ROWS: usize = 122_880;
+/// A row group of wide rows ends before it reaches this many bytes.
+const ROW_GROUP_BYTES_MAX: usize = 32 << 20;
+/// A dictionary has to be decoded for each read of a few rows, so it must stay small.
+const DICTIONARY_BYTES_MAX: usize = 128 << 10;
+/// Text of a block of rows should not exceed this by far.
+const BLOCK_TEXT_BYTES: u64 = 1 << 20;
+/// Fewest rows of a block.
+const BLOCK_ROWS_MIN: u32 = 16;
+/// System column: id of the row, unique in the table (format spec section 6.2).
+const ROW_ID: &str = "__rowid__";
+/// System column: time of the write (format spec section 6.2).
+const TIMESTAMP: &str = "__timestamp__";
+
+/// A complete Parquet file in memory.
+#[derive(Debug)]
+pub(super) struct EncodedFile {
+    pub(super) bytes: Vec<u8>,
+    pub(super) rows: u64,
+    pub(super) columns: u64,
+    pub(super) first_row_id: u64,
+    pub(super) text_bytes: u64,
+}
+
+/// A Parquet file that takes rows.
+pub(super) struct Encoder {
+    writer: ArrowWriter<Vec<u8>>,
+    index: csv::IndexBuilder,
+    shown: SchemaRef,
+    stored: SchemaRef,
+    first_row_id: u64,
+    rows: u64,
+    rows_max: u64,
+    written_us: i64,
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder").field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+impl Encoder {
+    /// Begins a file for at most `rows_max` rows; `sample` are its first rows, from which the
+    /// number of rows per block is chosen.
+    pub(super) fn new(
+        shown: &SchemaRef,
+        first_row_id: u64,
+        rows_max: u64,
+        written_us: i64,
+        sample: &[RecordBatch],
+    ) -> Result<Self> {
+        Self::with_blocks(shown, first_row_id, rows_max, written_us, block_rows(sample)?)
+    }
+
+    /// [`Self::new`] with a number of rows per block.
+    pub(super) fn with_blocks(
+        shown: &SchemaRef,
+        first_row_id: u64,
+        rows_max: u64,
+        written_us: i64,
+        block_rows: u32,
+    ) -> Result<Self> {
+        let stored = with_system_columns(shown);
+        let writer = ArrowWriter::try_new(Vec::new(), stored.clone(), Some(properties()?))
+            .map_err(not_encoded)?;
+        Ok(Self {
+            writer,
+            index: csv::OffsetIndex::builder(shown, block_rows),
+            shown: shown.clone(),
+            stored,
+            first_row_id,
+            rows: 0,
+            rows_max,
+            written_us,
+        })
+    }
+
+    /// Rows that may still be written.
+    pub(super) fn room(&self) -> u64 {
+        let bytes = self.writer.bytes_written().saturating_add(self.writer.in_progress_size());
+        if bytes >= FILE_BYTES_MAX { 0 } else { self.rows_max.saturating_sub(self.rows) }
+    }
+
+    /// Writes rows, at most [`Self::room`].
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.index.observe(batch)?;
+        // Pages end where blocks end, so that a block's rows lie in one page of each column.
+        let page = u64::from(csv::BLOCK_ROWS);
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let left = usize::try_from(page - self.rows % page).unwrap_or(usize::MAX);
+            let rows = left.min(batch.num_rows() - start);
+            let part = self.with_system_values(&batch.slice(start, rows))?;
+            self.writer.write(&part).map_err(not_encoded)?;
+            self.rows += count(rows)?;
+            start += rows;
+        }
+        Ok(())
+    }
+
+    fn with_system_values(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let first = i64::try_from(self.first_row_id.saturating_add(self.rows))
+            .map_err(|_| Error::internal("row ids are used up"))?;
+        let rows = i64::try_from(batch.num_rows()).map_err(|_| Error::internal("row count"))?;
+        let ids = Int64Array::from_iter_values(first..first.saturating_add(rows));
+        let times = TimestampMicrosecondArray::from_value(self.written_us, batch.num_rows())
+            .with_timezone("UTC");
+        let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+        columns.push(Arc::new(ids));
+        columns.push(Arc::new(times));
+        RecordBatch::try_new(self.stored.clone(), columns)
+            .map_err(|error| Error::internal("add system columns").caused_by(error))
+    }
+
+    /// Ends the file.
+    pub(super) fn close(self) -> Result<EncodedFile> {
+        let Self { mut writer, index, shown, stored, first_row_id, rows, .. } = self;
+        let index = index.finish();
+        let blocks = index
+            .block_bytes(&shown)
+            .ok_or_else(|| Error::internal("offset index does not know its own columns"))?;
+        let value = BASE64.encode(index.encode());
+        writer.flush().map_err(not_encoded)?;
+        let pages = pages_digest(writer.flushed_row_groups().iter());
+        writer.append_key_value_metadata(KeyValue::new(csv::FOOTER_KEY.to_owned(), value));
+        writer.append_key_value_metadata(KeyValue::new(PAGES_KEY.to_owned(), pages));
+        let bytes = writer.into_inner().map_err(not_encoded)?;
+        Ok(EncodedFile {
+            bytes,
+            rows,
+            columns: count(stored.fields().len())?,
+            first_row_id,
+            text_bytes: blocks.iter().sum(),
+        })
+    }
+}
+
+/// The same columns, all of them nullable.
+pub(super) fn nullable(schema: &SchemaRef) -> SchemaRef {
+    if schema.fields().iter().all(|field| field.is_nullable()) {
+        return schema.clone();
+    }
+    let fields: Vec<Field> =
+        schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+fn with_system_columns(shown: &SchemaRef) -> SchemaRef {
+    let mut fields: Vec<Arc<Field>> = shown.fields().iter().cloned().collect();
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    fields.push(Arc::new(Field::new(ROW_ID, DataType::Int64, true)));
+    fields.push(Arc::new(Field::new(TIMESTAMP, time, true)));
+    Arc::new(Schema::new_with_metadata(fields, shown.metadata().clone()))
+}
+
+fn properties() -> Result<WriterProperties> {
+    let page_rows = usize::try_from(csv::BLOCK_ROWS).unwrap_or(usize::MAX);
+    let level = ZstdLevel::try_new(1).map_err(not_encoded)?;
+    Ok(WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
+        .set_data_page_row_count_limit(page_rows)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
+        // Ids rise by one: stored as differences they take next to no space.
+        .set_column_dictionary_enabled(ColumnPath::from(ROW_ID), false)
+        .set_column_encoding(ColumnPath::from(ROW_ID), Encoding::DELTA_BINARY_PACKED)
+        .build())
+}
+
+/// Rows per block such that blocks of wide rows stay small too.
+fn block_rows(sample: &[RecordBatch]) -> Result<u32> {
+    let Some(first) = sample.first() else { return Ok(csv::BLOCK_ROWS) };
+    let rows = count(first.num_rows())?.max(1);
+    let mut bytes = 0_u64;
+    for column in first.columns() {
+        bytes += csv::text_bytes(column.as_ref(), 0..first.num_rows())?;
+    }
+    Ok(block_rows_for(bytes.div_ceil(rows)))
+}
+
+/// Rows per block for rows of this many bytes of text: a power of two.
+pub(crate) fn block_rows_for(row_bytes: u64) -> u32 {
+    let mut rows = csv::BLOCK_ROWS;
+    while rows > BLOCK_ROWS_MIN && u64::from(rows) * row_bytes > BLOCK_TEXT_BYTES {
+        rows /= 2;
+    }
+    rows
+}
+
+fn not_encoded(error: ParquetError) -> Error {
+    Error::internal("encode data file").caused_by(error)
+}

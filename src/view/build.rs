@@ -1,0 +1,227 @@
+//! Offset indexes of data files: from the file's footer, from the local index directory, or made
+//! once by reading the file on all cores.
+//!
+//! An index depends only on the immutable file and the shown columns. The directory is a cache:
+//! losing it costs time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::cache::weighted;
+use super::index::{FileIndex, Shown};
+use crate::csv::{self, OffsetIndex};
+use crate::error::{Error, ErrorKind, Result};
+use crate::table::scan::{FileReader, Footer};
+use crate::table::snapshot::DataFile;
+use crate::table::write::block_rows_for;
+
+/// Rows that one task reads when an index is made, at least.
+const CHUNK_ROWS: u32 = 122_880;
+
+type Key = (Arc<str>, u64, u128);
+
+#[derive(Debug, Clone)]
+struct IndexWeight;
+
+impl Weighter<Key, Arc<FileIndex>> for IndexWeight {
+    fn weight(&self, key: &Key, index: &Arc<FileIndex>) -> u64 {
+        index.weight() + u64::try_from(key.0.len()).unwrap_or_default()
+    }
+}
+
+/// All offset indexes that are in memory.
+#[derive(Debug)]
+pub(super) struct Indexes {
+    reader: FileReader,
+    dir: Option<PathBuf>,
+    cores: usize,
+    cache: Cache<Key, Arc<FileIndex>, IndexWeight>,
+}
+
+impl Indexes {
+    pub(super) fn new(
+        reader: FileReader,
+        dir: Option<PathBuf>,
+        bytes_max: u64,
+        cores: usize,
+    ) -> Self {
+        Self { reader, dir, cores, cache: weighted(bytes_max, 1024, IndexWeight) }
+    }
+
+    /// The index of a file for the shown columns; made if there is none, once however many ask.
+    ///
+    /// # Errors
+    /// Those of reading the file.
+    pub(super) async fn get(&self, file: &DataFile, shown: &Shown) -> Result<Arc<FileIndex>> {
+        let key = (file.path.clone(), file.bytes, shown.digest);
+        self.cache
+            .get_or_insert_async(&key, async { self.load(file, shown).await.map(Arc::new) })
+            .await
+    }
+
+    async fn load(&self, file: &DataFile, shown: &Shown) -> Result<FileIndex> {
+        let footer = self.reader.footer(file).await?;
+        let schema = &shown.schema;
+        let paged = footer.has_page_index();
+        if let Some(index) = from_footer(file, &footer)
+            && let Some(lengths) = index.block_bytes(schema)
+        {
+            return FileIndex::new(file, index.block_rows, &lengths, paged);
+        }
+        // Made for the stored columns, an index serves whatever part of them is shown.
+        let own = user_columns(footer.schema());
+        let index = self.stored_or_made(file, &footer, &own, 0).await?;
+        if let Some(lengths) = index.block_bytes(schema) {
+            return FileIndex::new(file, index.block_rows, &lengths, paged);
+        }
+        let index = self.stored_or_made(file, &footer, schema, shown.digest).await?;
+        let lengths = index.block_bytes(schema).ok_or_else(|| {
+            Error::internal("offset index lacks a shown column").with("path", &file.path)
+        })?;
+        FileIndex::new(file, index.block_rows, &lengths, paged)
+    }
+
+    /// An index from the directory or, if it is not there, from reading the file.
+    async fn stored_or_made(
+        &self,
+        file: &DataFile,
+        footer: &Footer,
+        schema: &SchemaRef,
+        columns: u128,
+    ) -> Result<OffsetIndex> {
+        let place = self.dir.as_deref().map(|dir| dir.join(file_name(file, columns)));
+        if let Some(place) = place.clone() {
+            let found = blocking(move || Ok(read_index(&place))).await?;
+            if let Some(index) = found.filter(|index| index.rows == file.rows) {
+                return Ok(index);
+            }
+        }
+        tracing::info!(path = %file.path, rows = file.rows, "measure the text of a data file");
+        let index = self.make(file, footer, schema).await?;
+        if let Some(place) = place {
+            let (bytes, draft) = (index.encode(), draft_name(&place));
+            if let Err(error) = blocking(move || write_index(&place, &draft, &bytes)).await {
+                tracing::warn!(path = %file.path, %error, "keep offset index");
+            }
+        }
+        Ok(index)
+    }
+
+    /// Reads the file in chunks on all cores and measures each.
+    async fn make(
+        &self,
+        file: &DataFile,
+        footer: &Footer,
+        schema: &SchemaRef,
+    ) -> Result<OffsetIndex> {
+        let row_bytes = footer.uncompressed_bytes() / u64::from(footer.rows()).max(1);
+        let block_rows = block_rows_for(row_bytes);
+        let chunk = if block_rows == csv::BLOCK_ROWS { CHUNK_ROWS } else { block_rows * 4 };
+        let chunk_len = usize::try_from(chunk).unwrap_or(usize::MAX);
+        let parts: Vec<OffsetIndex> = stream::iter((0..footer.rows()).step_by(chunk_len))
+            .map(|first| {
+                let rows = first..first.saturating_add(chunk).min(footer.rows());
+                let (reader, file, schema) = (self.reader.clone(), file.clone(), schema.clone());
+                async move {
+                    let fetched = reader.fetch(&file, rows, &schema).await?;
+                    let measured = blocking(move || {
+                        let mut builder = OffsetIndex::builder(&schema, block_rows);
+                        builder.observe(&fetched.decode()?)?;
+                        Ok(builder.finish())
+                    });
+                    measured.await.map_err(|error| error.with("path", &file.path))
+                }
+            })
+            .buffered(self.cores)
+            .try_collect()
+            .await?;
+        Ok(join(parts, schema, block_rows))
+    }
+}
+
+/// Chunks hold whole blocks, so their indexes follow each other.
+fn join(parts: Vec<OffsetIndex>, schema: &Schema, block_rows: u32) -> OffsetIndex {
+    let mut all = OffsetIndex::builder(schema, block_rows).finish();
+    for part in parts {
+        all.rows += part.rows;
+        for (column, more) in all.columns.iter_mut().zip(part.columns) {
+            column.bytes.extend(more.bytes);
+        }
+    }
+    all
+}
+
+/// The index in the file's footer, if it was made for this very file: other software may copy
+/// footer entries into files that it rewrites.
+fn from_footer(file: &DataFile, footer: &Footer) -> Option<OffsetIndex> {
+    let value = footer.value(csv::FOOTER_KEY)?;
+    if footer.value(crate::table::scan::PAGES_KEY)? != footer.pages_digest() {
+        return None;
+    }
+    let decoded = BASE64.decode(value).ok().and_then(|bytes| OffsetIndex::decode(&bytes).ok());
+    match decoded {
+        Some(index) if index.rows == file.rows => Some(index),
+        _ => {
+            tracing::warn!(path = %file.path, "offset index in the footer cannot be used");
+            None
+        }
+    }
+}
+
+fn user_columns(stored: &Schema) -> SchemaRef {
+    let fields: Vec<_> = stored
+        .fields()
+        .iter()
+        .filter(|field| !field.name().starts_with("__") && csv::supported(field.data_type()))
+        .cloned()
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn file_name(file: &DataFile, columns: u128) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(file.path.as_bytes()).update(&file.bytes.to_le_bytes());
+    hasher.update(&file.rows.to_le_bytes()).update(&columns.to_le_bytes());
+    hasher.update(csv::FOOTER_KEY.as_bytes());
+    format!("{}.index", hasher.finalize().to_hex())
+}
+
+/// `None` if there is no such file or it is damaged.
+fn read_index(place: &Path) -> Option<OffsetIndex> {
+    OffsetIndex::decode(&std::fs::read(place).ok()?).ok()
+}
+
+/// Writes under another name first, so that readers see all of it or nothing.
+fn write_index(place: &Path, draft: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(dir) = place.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    std::fs::write(draft, bytes)?;
+    std::fs::rename(draft, place)?;
+    Ok(())
+}
+
+/// A name that no other index being written has, in this or another process.
+fn draft_name(place: &Path) -> PathBuf {
+    static DRAFTS: AtomicU64 = AtomicU64::new(0);
+    let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+    place.with_extension(format!("{}-{number}.draft", std::process::id()))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => Err(Error::new(ErrorKind::Corrupt, "decode data file")),
+        Err(error) => Err(Error::unavailable("the process is stopping").caused_by(error)),
+    }
+}
