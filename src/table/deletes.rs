@@ -83,9 +83,12 @@ pub fn holds(ids: &[i64], id: i64) -> bool {
 /// # Errors
 /// `Internal` if encoding fails.
 pub fn encode(rows: &DeadRows) -> Result<Vec<u8>> {
-    let pairs = || rows.files().flat_map(|(file, ids)| ids.iter().map(move |id| (file, *id)));
-    let files = LargeStringArray::from_iter_values(pairs().map(|(file, _)| file.as_ref()));
-    let ids = Int64Array::from_iter_values(pairs().map(|(_, id)| id));
+    let pairs: Vec<(&str, i64)> = rows
+        .files()
+        .flat_map(|(file, ids)| ids.iter().map(move |id| (file.as_ref(), *id)))
+        .collect();
+    let files = LargeStringArray::from_iter_values(pairs.iter().map(|(file, _)| file));
+    let ids = Int64Array::from_iter_values(pairs.iter().map(|(_, id)| *id));
     let schema = Arc::new(Schema::new(vec![
         Field::new(FILE, DataType::LargeUtf8, true),
         Field::new(ROW_ID, DataType::Int64, true),

@@ -201,7 +201,7 @@ impl RowWriter {
         Ok(())
     }
 
-    async fn begin_file(&self, rows_max: u64, batches: &[RecordBatch]) -> Result<Box<Encoder>> {
+    async fn begin_file(&mut self, rows_max: u64, batches: &[RecordBatch]) -> Result<Box<Encoder>> {
         let above = self.parts.row_ids_above;
         let first = self.parts.catalog.reserve_row_ids(&self.parts.table, rows_max, above).await?;
         Ok(Box::new(Encoder::new(&self.schema, first, rows_max, self.written_us, batches)?))
