@@ -22,38 +22,47 @@ async fn fails<T: Unpack, E: Unpack>(
     }
 }
 
-/// Every procedure that can fail, with `object` as file and directory; for each its status and
-/// whether all attributes of its failure are there.
-async fn all(client: &mut Client, object: &nfs_fh3) -> Vec<(NFS_PROGRAM, nfsstat3, bool)> {
-    let name = place(object, b"n");
-    let known = |attr: &post_op_attr| attr.is_some();
-    let both = |wcc: &wcc_data| wcc.before.is_some() && wcc.after.is_some();
+/// A procedure that failed, with what status, and whether all its attributes were there.
+type Failed = (NFS_PROGRAM, nfsstat3, bool);
+
+/// Executes a procedure that fails and notes how.
+macro_rules! failing {
+    ($found:ident, $client:ident, $procedure:ident, $ok:ty, $fail:ty, $args:expr, $fine:expr) => {{
+        let (status, fail): (_, $fail) = fails::<$ok, $fail>($client, $procedure, &$args).await;
+        let fine: fn(&$fail) -> bool = $fine;
+        $found.push(($procedure, status, fine(&fail)));
+    }};
+}
+
+fn both(wcc: &wcc_data) -> bool {
+    wcc.before.is_some() && wcc.after.is_some()
+}
+
+/// Every procedure that can fail, with `object` as file and directory.
+async fn all(client: &mut Client, object: &nfs_fh3) -> Vec<Failed> {
+    let mut found = queries(client, object).await;
+    found.extend(changes_of_one(client, object).await);
+    found.extend(changes_of_names(client, object).await);
+    found
+}
+
+async fn queries(client: &mut Client, object: &nfs_fh3) -> Vec<Failed> {
     let mut found = Vec::new();
-    macro_rules! failing {
-        ($procedure:ident, $ok:ty, $fail:ty, $args:expr, $fine:expr) => {{
-            let (status, fail): (_, $fail) = fails::<$ok, $fail>(client, $procedure, &$args).await;
-            let fine: fn(&$fail) -> bool = $fine;
-            found.push(($procedure, status, fine(&fail)));
-        }};
-    }
+    let what = place(object, b"n");
     let object = || object.clone();
-    let what = || place(&name.dir, b"n");
     let verf = cookieverf3::default();
     failing!(
-        NFSPROC3_SETATTR,
-        SETATTR3resok,
-        SETATTR3resfail,
-        SETATTR3args {
-            object: object(),
-            new_attributes: sattr3::default(),
-            guard: Nfs3Option::None
-        },
-        |fail| fail.obj_wcc.before.is_some() && fail.obj_wcc.after.is_some()
+        found,
+        client,
+        NFSPROC3_LOOKUP,
+        LOOKUP3resok,
+        LOOKUP3resfail,
+        LOOKUP3args { what },
+        |fail| fail.dir_attributes.is_some()
     );
-    failing!(NFSPROC3_LOOKUP, LOOKUP3resok, LOOKUP3resfail, LOOKUP3args { what: what() }, |fail| {
-        fail.dir_attributes.is_some()
-    });
     failing!(
+        found,
+        client,
         NFSPROC3_ACCESS,
         ACCESS3resok,
         ACCESS3resfail,
@@ -61,6 +70,8 @@ async fn all(client: &mut Client, object: &nfs_fh3) -> Vec<(NFS_PROGRAM, nfsstat
         |fail| fail.obj_attributes.is_some()
     );
     failing!(
+        found,
+        client,
         NFSPROC3_READLINK,
         READLINK3resok<'static>,
         READLINK3resfail,
@@ -68,6 +79,8 @@ async fn all(client: &mut Client, object: &nfs_fh3) -> Vec<(NFS_PROGRAM, nfsstat
         |fail| fail.symlink_attributes.is_some()
     );
     failing!(
+        found,
+        client,
         NFSPROC3_READ,
         READ3resok<'static>,
         READ3resfail,
@@ -75,64 +88,8 @@ async fn all(client: &mut Client, object: &nfs_fh3) -> Vec<(NFS_PROGRAM, nfsstat
         |fail| fail.file_attributes.is_some()
     );
     failing!(
-        NFSPROC3_WRITE,
-        WRITE3resok,
-        WRITE3resfail,
-        write_args(&object(), 0, b"x"),
-        |fail| fail.file_wcc.before.is_some() && fail.file_wcc.after.is_some()
-    );
-    failing!(
-        NFSPROC3_CREATE,
-        CREATE3resok,
-        CREATE3resfail,
-        CREATE3args { where_: what(), how: createhow3::EXCLUSIVE(createverf3::default()) },
-        |fail| fail.dir_wcc.before.is_some() && fail.dir_wcc.after.is_some()
-    );
-    failing!(
-        NFSPROC3_MKDIR,
-        MKDIR3resok,
-        MKDIR3resfail,
-        MKDIR3args { where_: what(), attributes: sattr3::default() },
-        |fail| fail.dir_wcc.before.is_some() && fail.dir_wcc.after.is_some()
-    );
-    let symlink = symlinkdata3 {
-        symlink_attributes: sattr3::default(),
-        symlink_data: nfspath3(Opaque::borrowed(b"t")),
-    };
-    failing!(
-        NFSPROC3_SYMLINK,
-        SYMLINK3resok,
-        SYMLINK3resfail,
-        SYMLINK3args { where_: what(), symlink },
-        |fail| fail.dir_wcc.before.is_some() && fail.dir_wcc.after.is_some()
-    );
-    failing!(
-        NFSPROC3_REMOVE,
-        REMOVE3resok,
-        REMOVE3resfail,
-        REMOVE3args { object: what() },
-        |fail| fail.dir_wcc.before.is_some() && fail.dir_wcc.after.is_some()
-    );
-    failing!(
-        NFSPROC3_RMDIR,
-        RMDIR3resok,
-        RMDIR3resfail,
-        RMDIR3args { object: what() },
-        |fail| fail.dir_wcc.before.is_some() && fail.dir_wcc.after.is_some()
-    );
-    let (status, fail): (_, RENAME3resfail) = fails::<RENAME3resok, _>(
+        found,
         client,
-        NFSPROC3_RENAME,
-        &RENAME3args { from: what(), to: what() },
-    )
-    .await;
-    found.push((NFSPROC3_RENAME, status, both(&fail.fromdir_wcc) && both(&fail.todir_wcc)));
-    let (status, fail): (_, LINK3resfail) =
-        fails::<LINK3resok, _>(client, NFSPROC3_LINK, &LINK3args { file: object(), link: what() })
-            .await;
-    let fine = known(&fail.file_attributes) && both(&fail.linkdir_wcc);
-    found.push((NFSPROC3_LINK, status, fine));
-    failing!(
         NFSPROC3_READDIR,
         READDIR3resok<'static>,
         READDIR3resfail,
@@ -140,6 +97,8 @@ async fn all(client: &mut Client, object: &nfs_fh3) -> Vec<(NFS_PROGRAM, nfsstat
         |fail| fail.dir_attributes.is_some()
     );
     failing!(
+        found,
+        client,
         NFSPROC3_READDIRPLUS,
         READDIRPLUS3resok<'static>,
         READDIRPLUS3resfail,
@@ -153,18 +112,118 @@ async fn all(client: &mut Client, object: &nfs_fh3) -> Vec<(NFS_PROGRAM, nfsstat
         |fail| fail.dir_attributes.is_some()
     );
     failing!(
+        found,
+        client,
         NFSPROC3_FSSTAT,
         FSSTAT3resok,
         FSSTAT3resfail,
         FSSTAT3args { fsroot: object() },
         |fail| fail.obj_attributes.is_some()
     );
+    found
+}
+
+async fn changes_of_one(client: &mut Client, object: &nfs_fh3) -> Vec<Failed> {
+    let mut found = Vec::new();
+    let file = object.clone();
+    let set = SETATTR3args {
+        object: object.clone(),
+        new_attributes: sattr3::default(),
+        guard: Nfs3Option::None,
+    };
+    failing!(found, client, NFSPROC3_SETATTR, SETATTR3resok, SETATTR3resfail, set, |fail| both(
+        &fail.obj_wcc
+    ));
     failing!(
+        found,
+        client,
+        NFSPROC3_WRITE,
+        WRITE3resok,
+        WRITE3resfail,
+        write_args(object, 0, b"x"),
+        |fail| both(&fail.file_wcc)
+    );
+    failing!(
+        found,
+        client,
         NFSPROC3_COMMIT,
         COMMIT3resok,
         COMMIT3resfail,
-        COMMIT3args { file: object(), offset: 0, count: 0 },
-        |fail| fail.file_wcc.before.is_some() && fail.file_wcc.after.is_some()
+        COMMIT3args { file, offset: 0, count: 0 },
+        |fail| both(&fail.file_wcc)
+    );
+    found
+}
+
+async fn changes_of_names(client: &mut Client, object: &nfs_fh3) -> Vec<Failed> {
+    let mut found = Vec::new();
+    let what = || place(object, b"n");
+    failing!(
+        found,
+        client,
+        NFSPROC3_CREATE,
+        CREATE3resok,
+        CREATE3resfail,
+        CREATE3args { where_: what(), how: createhow3::EXCLUSIVE(createverf3::default()) },
+        |fail| both(&fail.dir_wcc)
+    );
+    failing!(
+        found,
+        client,
+        NFSPROC3_MKDIR,
+        MKDIR3resok,
+        MKDIR3resfail,
+        MKDIR3args { where_: what(), attributes: sattr3::default() },
+        |fail| both(&fail.dir_wcc)
+    );
+    let symlink = symlinkdata3 {
+        symlink_attributes: sattr3::default(),
+        symlink_data: nfspath3(Opaque::borrowed(b"t")),
+    };
+    failing!(
+        found,
+        client,
+        NFSPROC3_SYMLINK,
+        SYMLINK3resok,
+        SYMLINK3resfail,
+        SYMLINK3args { where_: what(), symlink },
+        |fail| both(&fail.dir_wcc)
+    );
+    failing!(
+        found,
+        client,
+        NFSPROC3_REMOVE,
+        REMOVE3resok,
+        REMOVE3resfail,
+        REMOVE3args { object: what() },
+        |fail| both(&fail.dir_wcc)
+    );
+    failing!(
+        found,
+        client,
+        NFSPROC3_RMDIR,
+        RMDIR3resok,
+        RMDIR3resfail,
+        RMDIR3args { object: what() },
+        |fail| both(&fail.dir_wcc)
+    );
+    failing!(
+        found,
+        client,
+        NFSPROC3_RENAME,
+        RENAME3resok,
+        RENAME3resfail,
+        RENAME3args { from: what(), to: what() },
+        |fail| both(&fail.fromdir_wcc) && both(&fail.todir_wcc)
+    );
+    failing!(
+        found,
+        client,
+        NFSPROC3_LINK,
+        LINK3resok,
+        LINK3resfail,
+        LINK3args { file: object.clone(), link: what() },
+        |fail| fail.file_attributes.is_some() && both(&fail.linkdir_wcc)
     );
     found
 }
