@@ -46,6 +46,7 @@ async fn all(client: &mut Client, object: &nfs_fh3) -> Vec<Failed> {
     found
 }
 
+#[expect(clippy::too_many_lines, reason = "one call after the other")]
 async fn queries(client: &mut Client, object: &nfs_fh3) -> Vec<Failed> {
     let mut found = Vec::new();
     let what = place(object, b"n");
@@ -155,6 +156,7 @@ async fn changes_of_one(client: &mut Client, object: &nfs_fh3) -> Vec<Failed> {
     found
 }
 
+#[expect(clippy::too_many_lines, reason = "one call after the other")]
 async fn changes_of_names(client: &mut Client, object: &nfs_fh3) -> Vec<Failed> {
     let mut found = Vec::new();
     let what = || place(object, b"n");
