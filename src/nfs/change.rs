@@ -4,9 +4,7 @@
 use bytes::{BufMut, Bytes};
 use nfs3_types::nfs3::nfsstat3;
 
-use super::arguments::{
-    Place, attributes, check_attributes, check_entry_name, check_target, time,
-};
+use super::arguments::{Place, attributes, check_attributes, check_entry_name, check_target, time};
 use super::call::{Cx, Failure, bare_failure};
 use super::convert::{put_post_op, put_wcc};
 use super::reply::Results;

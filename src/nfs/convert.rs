@@ -42,10 +42,9 @@ fn kind_status(kind: ErrorKind) -> nfsstat3 {
         ErrorKind::TooLarge => nfsstat3::NFS3ERR_FBIG,
         ErrorKind::Unsupported => nfsstat3::NFS3ERR_NOTSUPP,
         ErrorKind::Internal => nfsstat3::NFS3ERR_SERVERFAULT,
-        ErrorKind::Conflict
-        | ErrorKind::Unavailable
-        | ErrorKind::Corrupt
-        | ErrorKind::Unknown => nfsstat3::NFS3ERR_IO,
+        ErrorKind::Conflict | ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Unknown => {
+            nfsstat3::NFS3ERR_IO
+        }
     }
 }
 

@@ -217,9 +217,8 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, mut stop: Stop, cloc
     }
     drop(listener);
     let grace = (*stop.borrow()).unwrap_or_default();
-    let drained = tokio::time::timeout(grace, async {
-        while connections.join_next().await.is_some() {}
-    });
+    let drained =
+        tokio::time::timeout(grace, async { while connections.join_next().await.is_some() {} });
     if drained.await.is_err() {
         warn!(connections = connections.len(), "stop before all calls have ended");
         connections.shutdown().await;

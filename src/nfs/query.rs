@@ -1,9 +1,7 @@
 //! NFS procedures that change nothing, except the listings (RFC 1813 section 3.3).
 
 use bytes::{BufMut, Bytes};
-use nfs3_types::nfs3::{
-    FSF3_CANSETTIME, FSF3_HOMOGENEOUS, FSF3_LINK, FSF3_SYMLINK, nfsstat3,
-};
+use nfs3_types::nfs3::{FSF3_CANSETTIME, FSF3_HOMOGENEOUS, FSF3_LINK, FSF3_SYMLINK, nfsstat3};
 
 use super::arguments::{NAME_MAX, Place, check_name};
 use super::call::{Cx, Failure};

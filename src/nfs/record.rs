@@ -215,10 +215,11 @@ mod tests {
         assert!(matches!(all(&stream).await.1, RecordEnd::Broken(_)));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn silent_peer_is_idle_and_slow_peer_is_slow() {
         let (mut ours, theirs) = tokio::io::duplex(64);
-        let mut reader = RecordReader::new(theirs, limits());
+        let (idle, slow) = (Duration::from_millis(20), Duration::from_millis(20));
+        let mut reader = RecordReader::new(theirs, RecordLimits { idle, slow, ..limits() });
         assert!(matches!(reader.next().await, Err(RecordEnd::Idle)));
         tokio::io::AsyncWriteExt::write_all(&mut ours, &[0x80, 0, 0]).await.unwrap();
         assert!(matches!(reader.next().await, Err(RecordEnd::Slow)));

@@ -27,12 +27,6 @@ impl Reply {
         std::iter::once(self.head).chain(self.data)
     }
 
-    /// Bytes of all parts.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.head.len() + self.data.iter().map(Bytes::len).sum::<usize>()
-    }
-
     /// An accepted call that was not executed.
     pub(super) fn not_executed(xid: u32, why: accept_stat) -> Self {
         let mut body = accepted(why);

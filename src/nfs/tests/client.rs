@@ -168,10 +168,8 @@ impl Client {
 
     /// Makes a file by GUARDED CREATE.
     pub(super) async fn create(&mut self, dir: &nfs_fh3, name: &[u8]) -> nfs_fh3 {
-        let args = CREATE3args {
-            where_: place(dir, name),
-            how: createhow3::GUARDED(sattr3::default()),
-        };
+        let args =
+            CREATE3args { where_: place(dir, name), how: createhow3::GUARDED(sattr3::default()) };
         let made: CREATE3res = self.nfs(NFS_PROGRAM::NFSPROC3_CREATE, &args).await;
         match made.unwrap().obj {
             Nfs3Option::Some(handle) => handle,
