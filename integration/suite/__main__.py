@@ -4,6 +4,7 @@
 import argparse
 import importlib
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -41,6 +42,9 @@ def main():
         print(f"no binary at {options.bin}", file=sys.stderr)
         return 2
 
+    # As first process of its namespace the driver gets no signal that it does not ask for.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(143))
     env = Env(options.bin, Path(options.work).resolve(), options.guest, options.keep)
     env.use_oracle = not options.no_oracle
     before = time.monotonic()

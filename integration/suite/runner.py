@@ -56,6 +56,7 @@ class Env:
         self.labs = []
         self.shared = None
         self.notes = []
+        self.at_end = []
         self.use_oracle = True
 
     @property
@@ -89,6 +90,8 @@ class Env:
     def close(self):
         """Ends everything."""
         self.after_case()
+        for action in self.at_end:
+            action()
         if self.shared is not None:
             self.shared.close()
         self.guest.kill()
