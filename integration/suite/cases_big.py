@@ -22,7 +22,7 @@ def source_file(env):
             f"""COPY (SELECT i AS id, DATE '2020-01-01' + CAST(i % 2000 AS INTEGER) AS day,
                 'customer-' || lpad(CAST(i * 7919 % 1000003 AS VARCHAR), 7, '0') AS customer,
                 i % 97 AS quantity, (i % 1000) + 0.5::DOUBLE AS price,
-                CASE WHEN i % 10 = 0 THEN NULL ELSE 'note ' || (i % 1013) END AS note
+                CASE WHEN i % 10 = 0 THEN NULL ELSE 'remark no. ' || (i % 1013) END AS note
                 FROM range({ROWS}) AS r(i)) TO '{path}' (HEADER, DELIMITER ',')"""
         )
     return path

@@ -47,7 +47,10 @@ def same_sums(got_path, source_path, what, null=""):
     """DuckDB, reading both texts by itself, finds no row in one that is not in the other."""
     import duckdb
 
-    options = "header = true, all_varchar = true, max_line_size = 16000000"
+    options = (
+        "header = true, all_varchar = true, max_line_size = 16000000, delim = ',', "
+        "quote = '\"', escape = '\"'"
+    )
     got = f"read_csv('{got_path}', {options})"
     wanted = f"read_csv('{source_path}', {options}, nullstr = '{null}')"
     for one, other in ((got, wanted), (wanted, got)):
