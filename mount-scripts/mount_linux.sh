@@ -67,13 +67,18 @@ options="$access,vers=3,proto=tcp,port=$port,mountport=$port,mountproto=tcp,nolo
 options+=",timeo=600,retrans=2,rsize=1048576,wsize=1048576,actimeo=1,lookupcache=pos"
 options+=",nosuid,nodev,$waiting$more"
 
+# Words as a shell would take them, quoted only where they must be.
+quoted() {
+    local word text=
+    for word in "$@"; do
+        [[ $word =~ ^[][A-Za-z0-9_/.,:=@%+-]+$ ]] || word=$(printf %q "$word")
+        text+="$word "
+    done
+    echo "${text% }"
+}
+
 run() {
-    if [ "$dry_run" = yes ]; then
-        printf '%q ' "$@"
-        echo
-    else
-        "$@"
-    fi
+    if [ "$dry_run" = yes ]; then quoted "$@"; else "$@"; fi
 }
 
 # The kernel asks for little in advance by default: a table then arrives at a fraction of the speed.
@@ -81,7 +86,7 @@ raise_read_ahead() {
     local device file
     ((read_ahead_kib > 0)) || return 0
     if [ "$dry_run" = yes ]; then
-        echo "echo $read_ahead_kib > /sys/class/bdi/\$(mountpoint -d $(printf %q "$directory"))/read_ahead_kb"
+        echo "echo $read_ahead_kib > /sys/class/bdi/\$(mountpoint -d $(quoted "$directory"))/read_ahead_kb"
         return 0
     fi
     device=$(mountpoint -d "$directory")

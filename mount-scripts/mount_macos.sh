@@ -58,13 +58,18 @@ done
 options="$access,vers=3,tcp,port=$port,mountport=$port,locallocks,hard,intr,rsize=1048576"
 options+=",wsize=1048576,actimeo=1,nonegnamecache,nobrowse,nosuid,nodev$waiting$more"
 
+# Words as a shell would take them, quoted only where they must be.
+quoted() {
+    local word text=
+    for word in "$@"; do
+        [[ $word =~ ^[][A-Za-z0-9_/.,:=@%+-]+$ ]] || word=$(printf %q "$word")
+        text+="$word "
+    done
+    echo "${text% }"
+}
+
 run() {
-    if [ "$dry_run" = yes ]; then
-        printf '%q ' "$@"
-        echo
-    else
-        "$@"
-    fi
+    if [ "$dry_run" = yes ]; then quoted "$@"; else "$@"; fi
 }
 
 if [ "$dry_run" = no ]; then

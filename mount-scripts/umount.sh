@@ -25,19 +25,24 @@ while (($#)); do
 done
 [ -n "$directory" ] || { usage >&2 && exit 2; }
 
+# Words as a shell would take them, quoted only where they must be.
+quoted() {
+    local word text=
+    for word in "$@"; do
+        [[ $word =~ ^[][A-Za-z0-9_/.,:=@%+-]+$ ]] || word=$(printf %q "$word")
+        text+="$word "
+    done
+    echo "${text% }"
+}
+
 run() {
-    if [ "$dry_run" = yes ]; then
-        printf '%q ' "$@"
-        echo
-    else
-        "$@"
-    fi
+    if [ "$dry_run" = yes ]; then quoted "$@"; else "$@"; fi
 }
 
 # Only the root of a whole mount has the control file; sub-trees are finished by unmounting.
 finish_saves() {
     if [ "$dry_run" = yes ]; then
-        echo "echo sync > $(printf %q "$directory/.control")"
+        echo "echo sync > $(quoted "$directory/.control")"
     elif [ -e "$directory/.control" ] && ! echo sync >"$directory/.control"; then
         echo "umount.sh: a pending save was refused; see errors.csv beside its table" >&2
         exit 1

@@ -4,21 +4,28 @@ from lab import difference
 from runner import case
 from tools import APPENDS, CREATIONS, EDITS, REWRITES
 
+# One script for all of it, because a command in the guest is what costs time: make the directory,
+# run the tool, then print each file that is left as a line "NAME SIZE" and its bytes.
 PREPARE = """
 W=$SCRATCH/w; rm -rf $W; mkdir $W
 printf 'k,v\\n1,one\\n2,two\\n' > $W/new.csv
 export W VIM="vim -u NONE -i NONE -N"
 cd "$DIR" || exit 99
 """
-LOOK = r"""
+COLLECT = r"""
+[ -z "$START_FILE" ] || { mkdir -p "$DIR" && cp "$START_FILE" "$DIR/t.csv" || exit 98; }
+( eval "$TOOL" ) > $SCRATCH/tool.out 2> $SCRATCH/tool.err; rc=$?
+tail -c 1500 $SCRATCH/tool.out $SCRATCH/tool.err >&2
+[ -z "$CONFIRM" ] || echo sync > "$CONFIRM" || { echo "sync through .control failed" >&2; exit 97; }
 cd "$DIR" || exit 99
-find . -maxdepth 1 -mindepth 1 -type f -printf '%f\n' | LC_ALL=C sort
+for f in * .[!.]*; do
+    [ -f "$f" ] || continue
+    cat "$f" > $SCRATCH/one || exit 96
+    printf '%s %d\n' "$f" $(stat -c %s $SCRATCH/one)
+    cat $SCRATCH/one
+done
+exit $rc
 """
-
-
-def names(env, directory):
-    """The files (no directories) that are left."""
-    return env.guest.check(LOOK, env={"DIR": directory}).text.split()
 
 
 def run_in(env, directory, script, timeout=90):
@@ -26,16 +33,30 @@ def run_in(env, directory, script, timeout=90):
     return env.guest.run(PREPARE + script, timeout, {"DIR": directory})
 
 
-def on_oracle(env, tool):
-    """What the kernel's server makes of the script: (exit code, names, content by name)."""
-    directory = env.oracle.directory()
-    (env.guest.share / "start.csv").write_text(tool.start)
-    env.guest.check(f"cp $SHARE/start.csv {directory}/t.csv")
-    done = run_in(env, directory, tool.script)
-    left = names(env, directory)
-    texts = {name: env.guest.check(f"cat {directory}/{name}").out for name in left}
-    env.guest.run(f"rm -rf {directory}")
-    return done, left, texts
+def run_and_collect(env, directory, script, start="", confirm=""):
+    """Runs a tool script there; (outcome, content of the files that are left by name)."""
+    variables = {
+        "DIR": directory,
+        "TOOL": PREPARE + script,
+        "START_FILE": start,
+        "CONFIRM": confirm,
+    }
+    done = env.guest.run(COLLECT, 100, variables)
+    files, rest = {}, done.out
+    while rest:
+        line, _, rest = rest.partition(b"\n")
+        name, _, size = line.decode().rpartition(" ")
+        files[name], rest = rest[: int(size)], rest[int(size) :]
+    done.out = b""
+    return done, files
+
+
+def compare(files, tool, where):
+    """Names and contents are what the tool must leave."""
+    wanted_files = wanted(tool)
+    assert sorted(files) == sorted(wanted_files), f"{where}: names left: {sorted(files)}"
+    for name, text in wanted_files.items():
+        assert files[name] == text, f"{where}: {name}: {difference(files[name], text)}"
 
 
 def wanted(tool):
@@ -47,12 +68,13 @@ def wanted(tool):
 
 
 def check_oracle(env, tool):
-    """The script itself does what this file says it does."""
-    done, left, texts = on_oracle(env, tool)
+    """The script itself does on the kernel's server what tools.py says it does."""
+    directory = env.oracle.directory()
+    (env.guest.share / "start.csv").write_text(tool.start)
+    start = f"{env.guest.guest_share}/start.csv"
+    done, files = run_and_collect(env, directory, tool.script, start)
     assert done.rc == 0, f"kernel's server: {done}"
-    assert left == sorted(wanted(tool)), f"kernel's server: names {left}"
-    for name, text in wanted(tool).items():
-        assert texts[name] == text, f"kernel's server: {name}: {difference(texts[name], text)}"
+    compare(files, tool, "kernel's server")
 
 
 def check_gateway(env, tool, keys):
@@ -62,16 +84,10 @@ def check_gateway(env, tool, keys):
     lab.load(f"{scope}/t", tool.start, keys)
     version = lab.cli("log", f"{scope}/t").out if tool.same_version else None
     directory = f"{lab.mount()}/{scope}"
-    done = run_in(env, directory, tool.script)
+    confirm = f"{lab.mount()}/.control" if tool.shrinks else ""
+    done, files = run_and_collect(env, directory, tool.script, confirm=confirm)
     assert done.rc == 0, f"{done}; gateway log: {lab.log(1200)}"
-    if tool.shrinks:
-        settled = lab.settle()
-        assert settled.rc == 0, f"echo sync > .control: {settled}"
-    for name, text in wanted(tool).items():
-        got = env.guest.check(f"cat {directory}/{name}").out
-        assert got == text, f"through the mount, {name}: {difference(got, text)}"
-    left = names(env, directory)
-    assert left == sorted(wanted(tool)), f"names left: {left}"
+    compare(files, tool, "through the mount")
     for name, text in wanted(tool).items():
         lab.expect(f"{scope}/{name.removesuffix('.csv')}", text)
     if version is not None:

@@ -35,11 +35,9 @@ class Oracle:
         self.count = 0
 
     def directory(self):
-        """A fresh directory on the kernel's server, as a path in the guest."""
+        """A new directory on the kernel's server, not made yet, as a path in the guest."""
         if self.generation != self.guest.generation:
             self.guest.check(SETUP, 60, {"OPTIONS": self.options})
             self.generation = self.guest.generation
         self.count += 1
-        path = f"/run/oracle/d{self.count}"
-        self.guest.check(f"mkdir {path}")
-        return path
+        return f"/run/oracle/d{self.count}"

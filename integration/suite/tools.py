@@ -42,9 +42,14 @@ def edit(command):
 
 
 def keys(command, *strokes):
-    """An interactive editor on a terminal of its own; strokes are printf formats, one a pause."""
-    typed = "; ".join(f"sleep 0.7; printf '{stroke}'" for stroke in strokes)
-    return f"({typed}; sleep 0.7) | timeout 30 script -qec \"{command}\" /dev/null > $W/screen"
+    """An interactive editor on a terminal of its own; strokes are printf formats, one a pause.
+
+    The first comes when the editor has drawn its screen: earlier the terminal would take control
+    characters for signals."""
+    typed = "; ".join(f"printf '{stroke}'; sleep 0.4" for stroke in strokes)
+    ready = "until [ -s $W/screen ]; do sleep 0.1; done; sleep 0.5"
+    run = f"timeout 30 script -qec \"{command}\" /dev/null > $W/screen"
+    return f"({ready}; {typed}) | {run}"
 
 
 APPENDS = [
@@ -151,7 +156,9 @@ REWRITES = [
     Tool("mv_from_beside", "sed s/bob/BOB/ t.csv > t.tmp && mv t.tmp t.csv", CHANGED,
          keyless_too=True),
     Tool("mv_dot_name_beside", "sed /cid/d t.csv > .t.csv.new && mv -f .t.csv.new t.csv", DELETED),
-    Tool("rsync", "sed s/bob/BOB/ t.csv > $W/t.csv && rsync $W/t.csv t.csv", CHANGED),
+    # Another size: rsync skips files of the same size and second.
+    Tool("rsync", "sed s/bob/BOBBY/ t.csv > $W/t.csv && rsync $W/t.csv t.csv",
+         START.replace("bob", "BOBBY")),
     Tool("rsync_archive", "sed s/bob/BOBBY/ t.csv > $W/t.csv; rm $W/new.csv; rsync -a $W/ ./",
          START.replace("bob", "BOBBY")),
     Tool("rsync_inplace", "sed s/bob/BOBBY/ t.csv > $W/t.csv && rsync --inplace $W/t.csv t.csv",
