@@ -401,7 +401,8 @@ impl Lake {
     /// # Errors
     /// `Corrupt`, `Unavailable`.
     pub async fn view_of(&self, snapshot: &Arc<Snapshot>) -> Result<Arc<CsvView>> {
-        self.0.views.open(&self.table(&snapshot.table), Arc::clone(snapshot)).await
+        let layout = self.table(&snapshot.table).layout(snapshot).await?;
+        self.0.views.open_layout(snapshot, &layout)
     }
 
     /// Bytes of a snapshot's CSV text, if its document tells them without looking at any data
