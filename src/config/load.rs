@@ -183,8 +183,9 @@ impl Loader {
                     self.table(&name, inner, origin)?;
                 }
                 value => {
-                    let text = toml_text(&name, value)
-                        .ok_or_else(|| invalid(&name, "this kind of value fits no setting", origin))?;
+                    let text = toml_text(&name, value).ok_or_else(|| {
+                        invalid(&name, "this kind of value fits no setting", origin)
+                    })?;
                     self.set(&name, &text, origin)?;
                 }
             }
@@ -253,7 +254,8 @@ impl Loader {
     }
 
     fn storage(&mut self, option: &str, text: &str, origin: &Origin) -> Result<()> {
-        let named = option.strip_suffix("_file").filter(|_| !STORAGE_FILE_OPTIONS.contains(&option));
+        let named =
+            option.strip_suffix("_file").filter(|_| !STORAGE_FILE_OPTIONS.contains(&option));
         let (option, value) = match named {
             Some(option) => (option, read_secret(Path::new(text))?),
             None => (option, text.to_owned()),

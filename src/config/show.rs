@@ -54,8 +54,7 @@ fn rows(loaded: &Loaded) -> Vec<Shown> {
             _ => option.as_str(),
         });
         let open = STORAGE_OPEN.contains(&bare);
-        let value =
-            if open { super::redact_url(value.reveal()) } else { "<redacted>".to_owned() };
+        let value = if open { super::redact_url(value.reveal()) } else { "<redacted>".to_owned() };
         Shown { origin: origin(&name), name, value }
     }));
     rows

@@ -10,8 +10,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub mod error;
+mod placeholder;
 
 pub use error::{FsError, FsResult};
+pub use placeholder::Vfs;
 
 /// Names one file-system object for a client: an inode and, for tables, the version shown.
 ///

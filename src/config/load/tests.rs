@@ -105,15 +105,11 @@ fn secrets_come_from_file_environment_or_named_file_but_never_from_a_flag() {
     assert!(shown.contains("storage.region = eu-1"));
     assert!(shown.contains("redis.password = <redacted>"));
 
-    for (name, value) in [
-        ("redis.password", "x"),
-        ("storage.secret_access_key", "x"),
-        ("catalog", "redis://:x@h/0"),
-    ] {
-        let flags = Flags {
-            config: None,
-            settings: vec![(name.into(), value.into(), "--set".into())],
-        };
+    for (name, value) in
+        [("redis.password", "x"), ("storage.secret_access_key", "x"), ("catalog", "redis://:x@h/0")]
+    {
+        let flags =
+            Flags { config: None, settings: vec![(name.into(), value.into(), "--set".into())] };
         let error = load(&flags, &Environment::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{name}");
         assert!(!error.to_string().contains(value) || value == "x", "{error}");
@@ -171,8 +167,9 @@ fn documentation_lists_exactly_the_settings_that_exist() {
             key.doc
         ));
     }
-    let found: Vec<&str> =
-        text.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 5)
-            .collect();
+    let found: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.matches('|').count() == 5)
+        .collect();
     assert_eq!(found, expected, "docs/CONFIGURATION.md; it should have:\n{}", expected.join("\n"));
 }
