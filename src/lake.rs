@@ -50,11 +50,11 @@ pub struct Refusal {
     /// File.
     pub file: String,
     /// Line.
-    pub line: Option<u64>,
+    pub line: u64,
     /// Column.
-    pub column: Option<u32>,
+    pub column: u32,
     /// Name of the column.
-    pub column_name: Option<String>,
+    pub column_name: String,
     /// Value.
     pub value: String,
     /// Code.
@@ -66,7 +66,7 @@ pub struct Refusal {
     /// Remedy.
     pub remedy: String,
     /// Where the text was kept.
-    pub kept: Option<String>,
+    pub kept: String,
 }
 
 /// A snapshot's text.
@@ -315,27 +315,43 @@ impl Lake {
         self.lock().tables.remove(id);
         Ok(())
     }
+    /// The last snapshot of a dropped table.
+    pub async fn trashed(&self, _: &Who, _: &SuperId, _: &str) -> Result<Arc<Snapshot>> {
+        Err(Error::unsupported("placeholder"))
+    }
     /// Restores.
-    pub async fn restore_table(&self, _: &Who, _: &SuperId, _: &str) -> Result<TableId> {
+    pub async fn restore_table(
+        &self,
+        _: &Who,
+        _: &str,
+        _: &SuperId,
+        _: &TableId,
+    ) -> Result<Arc<Snapshot>> {
         Err(Error::unsupported("placeholder"))
     }
     /// Renames.
-    pub async fn rename_table(&self, _: &Who, from: &TableId, to: &TableId) -> Result<()> {
+    pub async fn rename_table(
+        &self,
+        _: &Who,
+        from: &TableId,
+        to: &TableId,
+    ) -> Result<Arc<Snapshot>> {
         self.version(from, At::Latest)?;
         let mut state = self.lock();
         if let Some(versions) = state.tables.remove(from) {
             state.tables.insert(to.clone(), versions);
         }
-        Ok(())
+        drop(state);
+        self.version(to, At::Latest).map(|version| version.0)
     }
     /// Refusals.
-    pub async fn refusals(&self, _: &Who, id: &TableId, _: usize) -> Result<Vec<Refusal>> {
+    pub async fn refusals(&self, id: &TableId, _: usize) -> Result<Vec<Refusal>> {
         self.version(id, At::Latest)?;
         Ok(vec![Refusal {
             time: "2026-11-21T10:00:00Z".to_owned(),
             reason: "not a number".to_owned(),
             remedy: "write digits".to_owned(),
-            line: Some(3),
+            line: 3,
             ..Refusal::default()
         }])
     }

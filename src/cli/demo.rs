@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cli::args::Demo;
 use crate::cli::console::Console;
 use crate::cli::demo_data::{self, Sample};
-use crate::cli::serve::{Gateway, Stop, check_port, run};
+use crate::cli::serve::{Gateway, Stop, check_port, finish, run};
 use crate::cli::{Exit, mounting, tables};
 use crate::clock::SharedClock;
 use crate::config::{self, Environment, Flags, Settings};
@@ -56,15 +56,14 @@ pub(super) async fn demo(
         // Before a minute of work, not after it.
         check_port(settings.nfs)?;
     }
-    let who = Principal::local(&settings);
-    let lake = match Lake::open(&settings, Arc::clone(&clock)).await {
-        Ok(lake) => lake,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            std::fs::create_dir_all(&settings.lake)?;
-            Lake::init(&settings, Arc::clone(&clock)).await?
-        }
-        Err(error) => return Err(error),
+    let who = Principal {
+        uid: rustix::process::geteuid().as_raw(),
+        client: "demo".to_owned(),
+        role: settings.role.clone(),
+        read_only: false,
     };
+    std::fs::create_dir_all(&settings.lake)?;
+    let lake = Lake::init(&settings, Arc::clone(&clock)).await?;
     make(&lake, &who, demo, console).await?;
     if demo.no_serve {
         return Ok(Exit::Ok);
@@ -74,30 +73,15 @@ pub(super) async fn demo(
     let mounted = mount(demo, address, console).await;
     console.write(instructions(demo, address, mounted.as_deref()).as_bytes())?;
     console.flush()?;
-    if let Some(dir) = mounted.clone() {
-        // The kernel must let go before the service it talks to ends.
-        let stopped = wait_then_unmount(stop, dir);
-        let (stop, unmounted) = stopped.await;
-        if let Err(error) = unmounted {
-            console.complain(&format!("mountable: {error}"));
-        }
-        return finish(gateway, stop, console).await;
-    }
-    run(gateway, stop, console).await
-}
-
-async fn wait_then_unmount(mut stop: Stop, dir: PathBuf) -> (Stop, Result<()>) {
+    let Some(dir) = mounted else { return run(gateway, stop, console).await };
+    let mut stop = stop;
     stop.wait().await;
+    // The kernel must let go before the service that it talks to ends.
     let unmounted = tokio::task::spawn_blocking(move || mounting::unmount(&dir)).await;
-    let unmounted = unmounted
-        .unwrap_or_else(|error| Err(Error::internal("unmounting thread ended").caused_by(error)));
-    (stop, unmounted)
-}
-
-async fn finish(gateway: Gateway, _stop: Stop, console: &mut Console) -> Result<Exit> {
-    console.note("finishing pending saves");
-    gateway.stop().await?;
-    Ok(Exit::Ok)
+    if let Ok(Err(error)) = unmounted {
+        console.complain(&format!("mountable: {error}"));
+    }
+    finish(gateway, stop, console).await
 }
 
 /// Mounts if that was asked for and is possible; says why not otherwise.

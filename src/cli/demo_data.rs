@@ -131,74 +131,71 @@ impl Sample {
 
 /// The tables; `lines` = rows of the largest.
 pub(super) fn samples(lines: u64) -> Vec<Sample> {
-    let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let price = DataType::Decimal128(10, 2);
-    let schema = |fields: &[(&str, DataType)]| -> SchemaRef {
-        let field = |(name, kind): &(&str, DataType)| Field::new(*name, kind.clone(), true);
-        Arc::new(Schema::new(fields.iter().map(field).collect::<Vec<_>>()))
-    };
-    use DataType::{Boolean, Date32, Float64, Int32, Int64, Utf8};
+    let sample = |name, key, rows, schema, columns| Sample { name, key, rows, schema, columns };
     vec![
-        Sample {
-            name: "customers",
-            key: "customer_id",
-            rows: CUSTOMERS,
-            schema: schema(&[
-                ("customer_id", Int64),
-                ("name", Utf8),
-                ("email", Utf8),
-                ("city", Utf8),
-                ("country", Utf8),
-                ("birthday", Date32),
-                ("newsletter", Boolean),
-                ("created_at", zoned.clone()),
-            ]),
-            columns: customers,
-        },
-        Sample {
-            name: "products",
-            key: "product_id",
-            rows: PRODUCTS,
-            schema: schema(&[
-                ("product_id", Int64),
-                ("sku", Utf8),
-                ("name", Utf8),
-                ("category", Utf8),
-                ("price", price.clone()),
-                ("weight_kg", Float64),
-                ("in_stock", Int32),
-            ]),
-            columns: products,
-        },
-        Sample {
-            name: "orders",
-            key: "order_id",
-            rows: ORDERS,
-            schema: schema(&[
-                ("order_id", Int64),
-                ("customer_id", Int64),
-                ("ordered_at", zoned),
-                ("status", Utf8),
-                ("shipping", price.clone()),
-                ("note", Utf8),
-            ]),
-            columns: orders,
-        },
-        Sample {
-            name: "order_lines",
-            key: "line_id",
-            rows: lines,
-            schema: schema(&[
-                ("line_id", Int64),
-                ("order_id", Int64),
-                ("product_id", Int64),
-                ("quantity", Int32),
-                ("unit_price", price),
-                ("discount_percent", Float64),
-            ]),
-            columns: order_lines,
-        },
+        sample("customers", "customer_id", CUSTOMERS, customers_schema(), customers),
+        sample("products", "product_id", PRODUCTS, products_schema(), products),
+        sample("orders", "order_id", ORDERS, orders_schema(), orders),
+        sample("order_lines", "line_id", lines, order_lines_schema(), order_lines),
     ]
+}
+
+const PRICE: DataType = DataType::Decimal128(10, 2);
+
+fn zoned() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
+    let field = |(name, kind): &(&str, DataType)| Field::new(*name, kind.clone(), true);
+    Arc::new(Schema::new(fields.iter().map(field).collect::<Vec<_>>()))
+}
+
+fn customers_schema() -> SchemaRef {
+    schema(&[
+        ("customer_id", DataType::Int64),
+        ("name", DataType::Utf8),
+        ("email", DataType::Utf8),
+        ("city", DataType::Utf8),
+        ("country", DataType::Utf8),
+        ("birthday", DataType::Date32),
+        ("newsletter", DataType::Boolean),
+        ("created_at", zoned()),
+    ])
+}
+
+fn products_schema() -> SchemaRef {
+    schema(&[
+        ("product_id", DataType::Int64),
+        ("sku", DataType::Utf8),
+        ("name", DataType::Utf8),
+        ("category", DataType::Utf8),
+        ("price", PRICE),
+        ("weight_kg", DataType::Float64),
+        ("in_stock", DataType::Int32),
+    ])
+}
+
+fn orders_schema() -> SchemaRef {
+    schema(&[
+        ("order_id", DataType::Int64),
+        ("customer_id", DataType::Int64),
+        ("ordered_at", zoned()),
+        ("status", DataType::Utf8),
+        ("shipping", PRICE),
+        ("note", DataType::Utf8),
+    ])
+}
+
+fn order_lines_schema() -> SchemaRef {
+    schema(&[
+        ("line_id", DataType::Int64),
+        ("order_id", DataType::Int64),
+        ("product_id", DataType::Int64),
+        ("quantity", DataType::Int32),
+        ("unit_price", PRICE),
+        ("discount_percent", DataType::Float64),
+    ])
 }
 
 /// Bits that look random but follow from table, row and column (splitmix64 finalizer).
@@ -239,7 +236,7 @@ fn texts(rows: std::ops::Range<u64>, text: impl Fn(u64) -> Option<String>) -> Ar
 
 fn prices(rows: std::ops::Range<u64>, cents: impl Fn(u64) -> Option<u64>) -> ArrayRef {
     let array: Decimal128Array = rows.map(|row| cents(row).map(i128::from)).collect();
-    Arc::new(array.with_data_type(DataType::Decimal128(10, 2)))
+    Arc::new(array.with_data_type(PRICE))
 }
 
 fn times(rows: std::ops::Range<u64>, seconds: impl Fn(u64) -> u64) -> ArrayRef {

@@ -136,4 +136,12 @@ mod tests {
         assert_eq!(host("0.0.0.0:1".parse().unwrap()), "127.0.0.1");
         assert_eq!(host("[::1]:1".parse().unwrap()), "[::1]");
     }
+    #[test]
+    fn documentation_shows_the_commands_that_are_printed() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CLI.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let address: SocketAddr = "127.0.0.1:12049".parse().unwrap();
+        assert!(text.contains(&linux_command(address, "/mnt/lake")));
+        assert!(text.contains(&macos_command(address, "~/lake")));
+    }
 }

@@ -3,13 +3,14 @@
 use crate::cli::console::{Console, Form};
 use crate::cli::{Exit, Session};
 use crate::error::{Error, Result};
-use crate::ident::SuperId;
+use crate::ident::{SimpleName, SuperId};
 
 /// Lists the trash, or brings a table of it back.
 pub(super) async fn restore(
     session: &Session,
     place: &str,
     name: Option<&str>,
+    rename: Option<&str>,
     console: &mut Console,
 ) -> Result<Exit> {
     let id = SuperId::parse(place.trim_matches('/'))?;
@@ -25,7 +26,12 @@ pub(super) async fn restore(
     if !trash.iter().any(|dropped| dropped == name) {
         return Err(Error::not_found("not in the trash").with("name", name).with("of", id));
     }
-    lake.restore_table(&session.who(), &id, name).await?;
-    console.note(&format!("restored {name}"));
+    let who = session.who();
+    let table = match rename {
+        Some(rename) => id.table(SimpleName::new(rename.strip_suffix(".csv").unwrap_or(rename))?),
+        None => lake.trashed(&who, &id, name).await?.table.clone(),
+    };
+    let snapshot = lake.restore_table(&who, name, &id, &table).await?;
+    console.note(&format!("restored {table} with {} rows", snapshot.rows()));
     Ok(Exit::Ok)
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,6 +17,9 @@ use crate::lake::Lake;
 use crate::nfs::Server;
 use crate::telemetry;
 use crate::vfs::{FileSystem, Vfs};
+
+/// How long calls under way get to end.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// A running service.
 pub(super) struct Gateway {
@@ -42,7 +46,7 @@ impl Gateway {
         let server = match Server::start(files, settings, Arc::clone(clock)).await {
             Ok(server) => server,
             Err(error) => {
-                vfs.shutdown().await?;
+                vfs.shutdown().await;
                 return Err(error);
             }
         };
@@ -54,13 +58,11 @@ impl Gateway {
         self.server.address()
     }
 
-    /// Takes no more calls, then finishes pending saves.
-    ///
-    /// # Errors
-    /// As the saves: what could not be committed stays in the journal.
-    pub(super) async fn stop(self) -> Result<()> {
-        self.server.stop().await;
-        self.vfs.shutdown().await
+    /// Takes no more calls, then finishes pending saves; what cannot be committed stays in the
+    /// journal for the next start.
+    pub(super) async fn stop(self) {
+        self.server.stop(GRACE).await;
+        self.vfs.shutdown().await;
     }
 }
 
@@ -125,15 +127,24 @@ pub(super) async fn serve(session: &Session, serve: &Serve, console: &mut Consol
     run(gateway, stop, console).await
 }
 
-/// Waits for the end and takes everything down; a second signal ends the process at once.
+/// Waits for a signal, then finishes.
 pub(super) async fn run(gateway: Gateway, mut stop: Stop, console: &mut Console) -> Result<Exit> {
     let socket = Environment::capture().get("NOTIFY_SOCKET").map(str::to_owned);
     notify(socket.as_deref(), "READY=1");
     stop.wait().await;
     notify(socket.as_deref(), "STOPPING=1");
+    finish(gateway, stop, console).await
+}
+
+/// Takes everything down; a second signal ends the process at once.
+pub(super) async fn finish(
+    gateway: Gateway,
+    mut stop: Stop,
+    console: &mut Console,
+) -> Result<Exit> {
     console.note("finishing pending saves");
     tokio::select! {
-        outcome = gateway.stop() => outcome?,
+        () = gateway.stop() => {}
         () = stop.wait() => {
             return Err(Error::new(
                 ErrorKind::Unknown,

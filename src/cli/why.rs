@@ -43,7 +43,7 @@ pub(super) async fn why(
     let lake = session.lake().await?;
     let mut refused = Vec::new();
     for table in tables(&lake, place).await? {
-        for refusal in lake.refusals(&session.who(), &table, limit).await? {
+        for refusal in lake.refusals(&table, limit).await? {
             let value = serde_json::to_value(&refusal)
                 .map_err(|error| Error::internal("write JSON").caused_by(error))?;
             if let Value::Object(mut object) = value {
@@ -105,7 +105,9 @@ fn print(refused: Vec<Refused>, console: &mut Console) -> Result<Exit> {
 fn prose(refusal: &Refused) -> String {
     let text = |name: &str| match refusal.get(name) {
         Some(Value::String(text)) => text.escape_debug().to_string().replace("\\\"", "\""),
+        // Line and column 0 mean the text as a whole.
         Some(Value::Null) | None => String::new(),
+        Some(Value::Number(number)) if number.as_u64() == Some(0) => String::new(),
         Some(other) => other.to_string(),
     };
     let mut out = text("time");

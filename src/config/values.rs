@@ -88,7 +88,11 @@ pub(super) fn show_bytes(bytes: u64) -> String {
 /// The text that [`duration`] reads back.
 pub(super) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
-    if millis % 1_000 == 0 { format!("{}s", millis / 1_000) } else { format!("{millis}ms") }
+    if millis.is_multiple_of(1_000) {
+        format!("{}s", millis / 1_000)
+    } else {
+        format!("{millis}ms")
+    }
 }
 
 /// Parses a comma-separated list; blanks around the parts are dropped.

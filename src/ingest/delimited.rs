@@ -181,13 +181,11 @@ impl<R: BufRead> Splitter<R> {
             match state {
                 State::CellStart => {
                     *start = record.text.len();
-                    state = match rest.split_first() {
-                        Some((b'"', tail)) => {
-                            rest = tail;
-                            State::Quoted
-                        }
-                        _ => State::Unquoted,
-                    };
+                    state = State::Unquoted;
+                    if let Some(tail) = rest.strip_prefix(b"\"") {
+                        rest = tail;
+                        state = State::Quoted;
+                    }
                 }
                 State::Unquoted => {
                     let end = memchr::memchr(self.delimiter, rest);
@@ -217,25 +215,25 @@ impl<R: BufRead> Splitter<R> {
                     }
                 },
                 State::QuoteInQuoted => {
-                    match rest.split_first() {
+                    let cell =
+                        Cell { start: *start, end: record.text.len(), kind: CellKind::Quoted };
+                    state = match rest.split_first() {
                         Some((b'"', tail)) => {
                             record.text.push(b'"');
                             rest = tail;
-                            state = State::Quoted;
-                            continue;
+                            State::Quoted
                         }
                         Some((byte, tail)) if *byte == self.delimiter => {
+                            record.cells.push(cell);
                             rest = tail;
-                            state = State::CellStart;
+                            State::CellStart
                         }
                         Some(_) => return Err(self.after_quote(record)),
-                        None => {}
-                    }
-                    let end = record.text.len();
-                    record.cells.push(Cell { start: *start, end, kind: CellKind::Quoted });
-                    if state == State::QuoteInQuoted {
-                        return Ok(State::QuoteInQuoted);
-                    }
+                        None => {
+                            record.cells.push(cell);
+                            return Ok(State::QuoteInQuoted);
+                        }
+                    };
                 }
             }
         }

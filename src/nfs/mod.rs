@@ -23,5 +23,5 @@ impl Server {
         self.0
     }
     /// Stops.
-    pub async fn stop(self) {}
+    pub async fn stop(self, _: std::time::Duration) {}
 }
