@@ -20,12 +20,14 @@ pub use crate::table::changeset::{ChangeSet, CommitOutcome, Edit, OnExistingKey,
 pub use crate::table::snapshot::{DataFile, Deletes, LayoutRef, Lineage, Snapshot, TableConfig};
 pub use crate::table::write::NewRows;
 
+type Versions = Vec<(Arc<Snapshot>, Vec<RecordBatch>)>;
+
 #[derive(Default)]
 struct State {
     made: bool,
     organizations: Vec<OrgName>,
     supers: Vec<SuperId>,
-    tables: BTreeMap<TableId, Vec<(Arc<Snapshot>, Vec<RecordBatch>)>>,
+    tables: BTreeMap<TableId, Versions>,
     written: Vec<RecordBatch>,
 }
 

@@ -38,16 +38,35 @@ pub(super) async fn load(session: &Session, load: &Load, console: &mut Console) 
     let schema = ingest::unify(&inputs);
     let snapshot = existing(&lake, session, &table).await?;
     let plan = plan(load, snapshot.as_deref(), &schema)?;
-    let snapshot = match snapshot {
+    let created = snapshot.is_none();
+    let base = match snapshot {
         Some(snapshot) => snapshot,
         None => create(&lake, session, &table, &plan).await?,
     };
-    let rows = write(&lake, session, &table, &plan, inputs).await?;
+    let committed = async {
+        let rows = write(&lake, session, &table, &plan, inputs).await?;
+        let change = change(load.mode, base, plan, rows);
+        let operation = load.mode.operation();
+        let who = session.who();
+        let outcome = lake.commit(&who, &table, change, operation, &load.message).await?;
+        refuse_conflict(&table, outcome)
+    };
+    let outcome = committed.await;
     bar.finish_and_clear();
-    let change = change(load.mode, snapshot, plan, rows);
-    let outcome =
-        lake.commit(&session.who(), &table, change, load.mode.operation(), &load.message).await?;
-    report(&table, &outcome, console)
+    match outcome {
+        Ok(outcome) => report(&table, &outcome, console),
+        Err(error) => {
+            // All or nothing: a table that was made for these rows goes with them, unless they
+            // may have arrived after all.
+            if created && error.kind() != ErrorKind::Unknown {
+                let undone = lake.drop_table(&session.who(), &table).await;
+                if let Err(error) = undone {
+                    tracing::warn!(%error, %table, "an empty table stays behind");
+                }
+            }
+            Err(error)
+        }
+    }
 }
 
 /// Bytes that reading the files will report, more or less: text is read twice.
@@ -265,18 +284,23 @@ fn report(table: &TableId, outcome: &CommitOutcome, console: &mut Console) -> Re
             console.note(&format!("{table} stays at version {}: nothing to do", snapshot.version));
             Ok(Exit::Ok)
         }
-        CommitOutcome::Conflict { current, rows } => {
-            let mut error = Error::new(
-                ErrorKind::Conflict,
-                "nothing was loaded: rows with the same key exist, occur twice in the files, or \
-                 were changed by somebody else meanwhile; --mode upsert replaces rows by key",
-            )
-            .with("table", table)
-            .with("version", current.version);
-            if let Some(row) = rows.iter().find_map(|row| row.new_row) {
-                error = error.with("first row of the files concerned", row + 1);
-            }
-            Err(error)
-        }
+        // `refuse_conflict` turned it into an error before.
+        CommitOutcome::Conflict { .. } => Ok(Exit::Conflict),
     }
+}
+
+/// Turns a conflict into the error that explains it.
+fn refuse_conflict(table: &TableId, outcome: CommitOutcome) -> Result<CommitOutcome> {
+    let CommitOutcome::Conflict { current, rows } = &outcome else { return Ok(outcome) };
+    let mut error = Error::new(
+        ErrorKind::Conflict,
+        "nothing was loaded: rows with the same key exist, occur twice in the files, or were \
+         changed by somebody else meanwhile; --mode upsert replaces rows by key",
+    )
+    .with("table", table)
+    .with("version", current.version);
+    if let Some(row) = rows.iter().find_map(|row| row.new_row) {
+        error = error.with("first row of the files concerned", row + 1);
+    }
+    Err(error)
 }

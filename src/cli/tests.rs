@@ -199,6 +199,17 @@ fn loads_that_do_not_fit_the_table_change_nothing() {
 }
 
 #[test]
+fn load_that_fails_leaves_no_new_table_behind() {
+    let lab = Lab::new();
+    let good = lab.file("a.csv", "id\n1\n");
+    let bad = lab.file("b.csv", "id,x\n2\n");
+    assert_eq!(lab.run(&["load", "acme/shop/t", &good, &bad]).0, 2);
+    assert_eq!(lab.run(&["ls", "acme/shop/t"]).0, 3);
+    assert_eq!(lab.run(&["load", "acme/shop/t", &good, "--mode", "upsert"]).0, 2);
+    assert_eq!(lab.run(&["ls", "acme/shop/t"]).0, 3);
+}
+
+#[test]
 fn demo_makes_its_lake_once() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("demo").display().to_string();

@@ -172,11 +172,16 @@ impl<R: BufRead> Splitter<R> {
         Ok(true)
     }
 
-    /// Splits the line in `raw`, going on in `state`; returns `Quoted` if the record goes on.
-    fn split(&self, record: &mut Record, mut state: State, start: &mut usize) -> Result<State> {
+    /// The line in `raw` and its end.
+    fn content(&self) -> (&[u8], &[u8]) {
         let content = self.raw.strip_suffix(b"\n").unwrap_or(&self.raw);
         let content = content.strip_suffix(b"\r").unwrap_or(content);
-        let mut rest = content;
+        self.raw.split_at(content.len())
+    }
+
+    /// Splits the line in `raw`, going on in `state`; returns `Quoted` if the record goes on.
+    fn split(&self, record: &mut Record, mut state: State, start: &mut usize) -> Result<State> {
+        let (mut rest, ending) = self.content();
         loop {
             match state {
                 State::CellStart => {
@@ -209,7 +214,6 @@ impl<R: BufRead> Splitter<R> {
                     None => {
                         // The cell goes on in the next line; its line end belongs to it.
                         record.text.extend_from_slice(rest);
-                        let ending = self.raw.get(content.len()..).unwrap_or_default();
                         record.text.extend_from_slice(ending);
                         return Ok(State::Quoted);
                     }

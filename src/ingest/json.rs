@@ -21,21 +21,14 @@ pub(super) fn read_lines(
     limits: Limits,
     each: &mut Each<'_>,
 ) -> Result<Vec<String>> {
-    let mut reader = Chunks { reader, limits, lines: 0, text: Vec::new() };
+    let mut reader =
+        Chunks { reader, limits, lines: 0, text: Vec::new(), nesting: Nesting::default() };
     let mut sink = Sink::new(limits, each);
     while reader.next()? {
         sink.record.line = reader.first_line();
-        // An object may be spread over lines: more are added until it is whole.
-        loop {
-            let mut parser = serde_json::Deserializer::from_slice(&reader.text);
-            let outcome =
-                RecordSeed(&mut sink).deserialize(&mut parser).and_then(|()| parser.end());
-            match outcome {
-                Ok(()) => break,
-                Err(error) if error.is_eof() && reader.more()? => {}
-                Err(error) => return Err(sink.failed(&error, reader.first_line())),
-            }
-        }
+        let mut parser = serde_json::Deserializer::from_slice(&reader.text);
+        let outcome = RecordSeed(&mut sink).deserialize(&mut parser).and_then(|()| parser.end());
+        outcome.map_err(|error| sink.failed(&error, reader.first_line()))?;
         sink.emit()?;
     }
     Ok(sink.names)
@@ -64,8 +57,36 @@ fn skip_mark(reader: &mut impl BufRead) -> Result<()> {
     Ok(())
 }
 
-/// Lines that are not blank.
+/// How deep in brackets a text ends; tells whether an object spread over lines is whole.
+#[derive(Debug, Clone, Copy, Default)]
+struct Nesting {
+    depth: u64,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    fn scan(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                b'{' | b'[' if !self.in_string => self.depth += 1,
+                b'}' | b']' if !self.in_string => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+
+    fn is_open(self) -> bool {
+        self.depth > 0 || self.in_string
+    }
+}
+
+/// Lines that are not blank, as many together as one object needs.
 struct Chunks<R> {
+    nesting: Nesting,
     reader: R,
     limits: Limits,
     lines: u64,
@@ -73,16 +94,18 @@ struct Chunks<R> {
 }
 
 impl<R: BufRead> Chunks<R> {
-    /// Reads the next line that is not blank; `false` at the end.
+    /// Reads the next object's lines; `false` at the end.
     fn next(&mut self) -> Result<bool> {
         if self.lines == 0 {
             skip_mark(&mut self.reader)?;
         }
         loop {
             self.text.clear();
+            self.nesting = Nesting::default();
             if !self.more()? {
                 return Ok(false);
             }
+            while self.nesting.is_open() && self.more()? {}
             if !self.text.trim_ascii().is_empty() {
                 return Ok(true);
             }
@@ -100,8 +123,10 @@ impl<R: BufRead> Chunks<R> {
             return Err(Error::invalid(format!("a record is longer than {limit} bytes"))
                 .with("line", self.lines + 1));
         }
-        self.lines += 1;
-        Ok(self.text.len() > before)
+        let added = self.text.get(before..).unwrap_or_default();
+        self.nesting.scan(added);
+        self.lines += u64::from(!added.is_empty());
+        Ok(!added.is_empty())
     }
 
     /// Line on which the text begins.

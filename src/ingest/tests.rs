@@ -196,7 +196,9 @@ fn json_lines_and_arrays_give_the_same_rows() {
     check(&format!("{}\n{second}", first.replace(", ", ",\n  ")), expected);
     assert_eq!(input("x", b" [ {}]").unwrap().format(), Format::JsonArray);
     assert_eq!(input("x", b"[a],[b]\n1,2\n").unwrap().format(), Format::Delimited(b','));
+    check("{\"a\": \"}\\\"{\"}\n{\n\"a\"\n:\"x\"}\n", "a:Utf8\n}\"{\nx");
     check_refused(b"{\"a\":1}\n{\"a\":}\n", &["line: 2"]);
+    check_refused(b"{\"a\":1}\n\n{\"a\":[\n1}\n", &["line: 4"]);
     check_refused(b"{\"a\":1}\n[1]\n", &["line: 2", "object"]);
     check_refused(b"[{\"a\":1},\n{\"a\"]\n", &["line: 2"]);
 }
