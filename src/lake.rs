@@ -317,18 +317,8 @@ impl Lake {
         self.lock().tables.remove(id);
         Ok(())
     }
-    /// The last snapshot of a dropped table.
-    pub async fn trashed(&self, _: &Who, _: &SuperId, _: &str) -> Result<Arc<Snapshot>> {
-        Err(Error::unsupported("placeholder"))
-    }
     /// Restores.
-    pub async fn restore_table(
-        &self,
-        _: &Who,
-        _: &str,
-        _: &SuperId,
-        _: &TableId,
-    ) -> Result<Arc<Snapshot>> {
+    pub async fn restore_table(&self, _: &Who, _: &SuperId, _: &str) -> Result<Arc<Snapshot>> {
         Err(Error::unsupported("placeholder"))
     }
     /// Renames.

@@ -115,9 +115,6 @@ pub(super) enum Command {
         place: String,
         /// Name in the trash; without it, the trash is listed
         name: Option<String>,
-        /// Bring it back under another name
-        #[arg(long = "as", value_name = "TABLE", requires = "name")]
-        rename: Option<String>,
     },
     /// Tells why the last writes were refused, and what to do
     Why {

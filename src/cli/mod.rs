@@ -165,8 +165,8 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Schema { table } => list::schema(&session, &table, console).await,
         Command::Drop(drop) => tables::drop(&session, &drop, console).await,
         Command::Rename { from, to } => tables::rename(&session, &from, &to, console).await,
-        Command::Restore { place, name, rename } => {
-            restore::restore(&session, &place, name.as_deref(), rename.as_deref(), console).await
+        Command::Restore { place, name } => {
+            restore::restore(&session, &place, name.as_deref(), console).await
         }
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
         Command::Serve(serve) => serve::serve(&session, &serve, console).await,

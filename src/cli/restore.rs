@@ -3,14 +3,13 @@
 use crate::cli::console::{Console, Form};
 use crate::cli::{Exit, Session};
 use crate::error::{Error, Result};
-use crate::ident::{SimpleName, SuperId};
+use crate::ident::SuperId;
 
 /// Lists the trash, or brings a table of it back.
 pub(super) async fn restore(
     session: &Session,
     place: &str,
     name: Option<&str>,
-    rename: Option<&str>,
     console: &mut Console,
 ) -> Result<Exit> {
     let id = SuperId::parse(place.trim_matches('/'))?;
@@ -26,12 +25,7 @@ pub(super) async fn restore(
     if !trash.iter().any(|dropped| dropped == name) {
         return Err(Error::not_found("not in the trash").with("name", name).with("of", id));
     }
-    let who = session.who();
-    let table = match rename {
-        Some(rename) => id.table(SimpleName::new(rename.strip_suffix(".csv").unwrap_or(rename))?),
-        None => lake.trashed(&who, &id, name).await?.table.clone(),
-    };
-    let snapshot = lake.restore_table(&who, name, &id, &table).await?;
-    console.note(&format!("restored {table} with {} rows", snapshot.rows()));
+    let snapshot = lake.restore_table(&session.who(), &id, name).await?;
+    console.note(&format!("restored {} with {} rows", snapshot.table, snapshot.rows()));
     Ok(Exit::Ok)
 }
