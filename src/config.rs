@@ -1,9 +1,23 @@
 //! What a user may tweak, as plain data with defaults; the only module that reads the environment.
+//!
+//! `keys` is the one table of all settings, `load` puts the layers together (defaults < file <
+//! environment < flags), `show` prints the result with the origin of each value.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+mod keys;
+mod load;
+mod python;
+mod show;
+mod values;
+
+pub use keys::{KEYS, Key, Kind, nearest};
+pub use load::{Environment, Flags, Loaded, Origin, load};
+pub use show::{OriginColumn, Shown, render_json, render_text};
+pub use values::redact_url;
 
 /// All settings of a process.
 #[derive(Debug, Clone)]
@@ -37,6 +51,33 @@ pub struct Settings {
     pub timing: Timing,
     /// Limits that protect the gateway.
     pub limits: Limits,
+    /// What is logged and how.
+    pub log: LogSettings,
+}
+
+/// What is logged and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Filter directives of `tracing` (`info`, `mountable=debug,warn`, ...).
+    pub filter: String,
+    /// Form of a log line.
+    pub format: LogFormat,
+}
+
+/// Form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { filter: "warn,mountable=info".to_owned(), format: LogFormat::Text }
+    }
 }
 
 /// A value that never shows in logs, errors or listings.
@@ -172,6 +213,7 @@ impl Default for Settings {
             cache_bytes: 128 << 20,
             timing: Timing::default(),
             limits: Limits::default(),
+            log: LogSettings::default(),
         }
     }
 }

@@ -1,3 +1,8 @@
 //! The `mountable` binary: the allocator and the exit code, nothing else.
 
-fn main() {}
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    mountable::cli::main()
+}

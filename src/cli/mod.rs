@@ -1,1 +1,222 @@
-//! placeholder
+//! The command line: reads arguments and settings, calls the lake, prints, and turns every
+//! outcome into one of eight exit codes. It decides nothing about tables.
+
+mod address;
+mod args;
+mod cat;
+mod columns;
+mod console;
+mod demo;
+mod demo_data;
+mod exit;
+mod list;
+mod load;
+mod mounting;
+mod notify;
+mod restore;
+mod serve;
+mod tables;
+mod why;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::args::{Cli, Command, ConfigAction};
+use crate::cli::console::{Chatter, Console, Form};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{self, Environment, Flags, Loaded, OriginColumn, Settings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::{Lake, Principal};
+use crate::telemetry;
+
+pub use crate::cli::exit::Exit;
+
+/// The process: its arguments, environment and standard streams.
+pub fn main() -> ExitCode {
+    let environment = Environment::capture();
+    let mut console = Console::standard(&environment);
+    ExitCode::from(run(std::env::args_os(), &environment, &mut console).code())
+}
+
+/// Runs one verb.
+fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &Environment,
+    console: &mut Console,
+) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, console),
+    };
+    if cli.global.quiet {
+        console.chatter = Chatter::Quiet;
+    }
+    if cli.global.json {
+        console.form = Form::Json;
+    }
+    let outcome = dispatch(cli, environment, console).and_then(|exit| {
+        console.flush()?;
+        Ok(exit)
+    });
+    match outcome {
+        Ok(exit) => exit,
+        Err(_) if console.closed() => Exit::Ok,
+        Err(error) => {
+            console.complain(&format!("mountable: {error}"));
+            if let Some(hint) = hint(error.kind()) {
+                console.complain(&format!("  {hint}"));
+            }
+            Exit::from(error.kind())
+        }
+    }
+}
+
+/// Help and version are answers; everything else is wrong usage.
+fn usage(error: &clap::Error, console: &mut Console) -> Exit {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        console.complain(text.trim_end());
+        return Exit::Usage;
+    }
+    match console.write(text.as_bytes()).and_then(|()| console.flush()) {
+        Err(_) if !console.closed() => Exit::Failed,
+        _ => Exit::Ok,
+    }
+}
+
+/// What to do about an error that its text cannot say.
+fn hint(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::Busy => Some("somebody else is writing this table; try again"),
+        ErrorKind::Unknown => Some("look with `mountable log` before you repeat it"),
+        ErrorKind::Internal => Some("this is a defect of Mountable; please report it"),
+        ErrorKind::Corrupt => Some("stored data contradicts itself; tell the operator of the lake"),
+        _ => None,
+    }
+}
+
+fn dispatch(cli: Cli, environment: &Environment, console: &mut Console) -> Result<Exit> {
+    let mut flags = cli.global.flags()?;
+    match &cli.command {
+        Command::Completions { shell } => return completions(*shell, console),
+        Command::Init { lake: Some(lake) } => {
+            flags.settings.push(("lake".to_owned(), lake.clone(), "argument".to_owned()));
+        }
+        Command::Serve(serve) => flags.settings.extend(serve.assignments()),
+        Command::Demo(demo) => return run_demo(demo, &flags, environment, console),
+        _ => {}
+    }
+    let loaded = config::load(&flags, environment)?;
+    if let Command::Config { action: ConfigAction::Show { origin } } = &cli.command {
+        return show_config(&loaded, *origin, console);
+    }
+    telemetry::install(&loaded.settings.log)?;
+    for note in &loaded.notes {
+        tracing::warn!("{note}");
+    }
+    block_on(verb(cli.command, loaded.settings, console))
+}
+
+fn run_demo(
+    demo: &args::Demo,
+    flags: &Flags,
+    environment: &Environment,
+    console: &mut Console,
+) -> Result<Exit> {
+    // The demo is a lake of its own: nothing of the user's configuration may lead elsewhere.
+    let settings = demo::settings(demo, flags, environment)?;
+    telemetry::install(&settings.log)?;
+    block_on(demo::demo(demo, settings, console, system_clock()))
+}
+
+fn block_on(future: impl Future<Output = Result<Exit>>) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("mountable")
+        .build()
+        .map_err(|error| Error::internal("start threads").caused_by(error))?;
+    runtime.block_on(Box::pin(future))
+}
+
+fn system_clock() -> SharedClock {
+    Arc::new(SystemClock)
+}
+
+async fn verb(command: Command, settings: Settings, console: &mut Console) -> Result<Exit> {
+    if settings.lake.is_empty() && !matches!(command, Command::Why { .. }) {
+        return Err(Error::invalid(
+            "no lake is named: use --lake DIR, the environment variable MOUNTABLE_LAKE or `lake = \
+             \"...\"` in the configuration file; `mountable demo` makes one to try",
+        ));
+    }
+    let session = Session { clock: system_clock(), settings };
+    match command {
+        Command::Init { .. } => tables::init(&session, console).await,
+        Command::Create(create) => tables::create(&session, &create, console).await,
+        Command::Load(load) => load::load(&session, &load, console).await,
+        Command::Cat { table } => cat::cat(&session, &table, console).await,
+        Command::Ls { place } => {
+            list::ls(&session, place.as_deref().unwrap_or_default(), console).await
+        }
+        Command::Log { table, limit } => list::log(&session, &table, limit, console).await,
+        Command::Schema { table } => list::schema(&session, &table, console).await,
+        Command::Drop(drop) => tables::drop(&session, &drop, console).await,
+        Command::Rename { from, to } => tables::rename(&session, &from, &to, console).await,
+        Command::Restore { place, name } => {
+            restore::restore(&session, &place, name.as_deref(), console).await
+        }
+        Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
+        Command::Serve(serve) => serve::serve(&session, &serve, console).await,
+        Command::Demo(_) | Command::Config { .. } | Command::Completions { .. } => {
+            Err(Error::internal("verb was answered before"))
+        }
+    }
+}
+
+/// What every verb works with.
+#[derive(Debug)]
+struct Session {
+    settings: Settings,
+    clock: SharedClock,
+}
+
+impl Session {
+    async fn lake(&self) -> Result<Lake> {
+        Lake::open(&self.settings, Arc::clone(&self.clock)).await
+    }
+
+    fn who(&self) -> Principal {
+        Principal {
+            uid: rustix::process::geteuid().as_raw(),
+            client: "cli".to_owned(),
+            role: self.settings.role.clone(),
+            read_only: self.settings.read_only,
+        }
+    }
+}
+
+fn show_config(loaded: &Loaded, origin: bool, console: &mut Console) -> Result<Exit> {
+    if console.form == Form::Json {
+        console.json(&config::render_json(loaded))?;
+        return Ok(Exit::Ok);
+    }
+    let column = if origin { OriginColumn::Shown } else { OriginColumn::Hidden };
+    console.write(config::render_text(loaded, column).as_bytes())?;
+    for note in &loaded.notes {
+        console.note(&format!("note: {note}"));
+    }
+    Ok(Exit::Ok)
+}
+
+fn completions(shell: clap_complete::Shell, console: &mut Console) -> Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "mountable", &mut script);
+    console.write(&script)?;
+    Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! The argument tree.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Flags;
+use crate::error::{Error, Result};
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments or data, 3 not found, \
+                          4 conflict, 5 denied, 6 back end unavailable, 7 outcome unknown.";
+
+/// Mounts SuperTable lakes: every table is a CSV file.
+#[derive(Debug, Parser)]
+#[command(name = "mountable", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(propagate_version = true, disable_help_subcommand = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Flags of every verb.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings")]
+pub(super) struct Global {
+    /// Configuration file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Where the lake is: a directory, s3://, gs://, az://
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) lake: Option<String>,
+    /// Where its metadata is: redis://, a SQLite file; default: in the lake's directory
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) catalog: Option<String>,
+    /// Any setting but secrets (see `mountable config show`)
+    #[arg(long, global = true, value_name = "NAME=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Print JSON where there is something to list
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Print only what was asked for and errors
+    #[arg(long, short, global = true)]
+    pub(super) quiet: bool,
+}
+
+impl Global {
+    /// The flags as assignments to settings.
+    pub(super) fn flags(&self) -> Result<Flags> {
+        let mut settings = Vec::new();
+        for (name, value) in [("lake", &self.lake), ("catalog", &self.catalog)] {
+            if let Some(value) = value {
+                settings.push((name.to_owned(), value.clone(), format!("--{name}")));
+            }
+        }
+        for assignment in &self.set {
+            let (name, value) = assignment
+                .split_once('=')
+                .ok_or_else(|| Error::invalid("--set takes NAME=VALUE").with("got", assignment))?;
+            settings.push((name.trim().to_owned(), value.trim().to_owned(), "--set".to_owned()));
+        }
+        Ok(Flags { config: self.config.clone(), settings })
+    }
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Makes an empty lake, unless there is one
+    Init {
+        /// Where; default: the configured lake
+        lake: Option<String>,
+    },
+    /// Makes an organization, SuperTable or table (and what lies above it)
+    Create(Create),
+    /// Loads files into a table, made if it is missing: CSV, TSV, JSON, Parquet, Arrow
+    Load(Load),
+    /// Prints a table as CSV
+    Cat {
+        /// ORG/SUPER/TABLE, optionally @VERSION or @TIME
+        table: String,
+    },
+    /// Lists organizations, SuperTables, tables or one table
+    Ls {
+        /// ORG, ORG/SUPER or ORG/SUPER/TABLE
+        place: Option<String>,
+    },
+    /// Lists the snapshots of a table, newest first
+    Log {
+        /// ORG/SUPER/TABLE
+        table: String,
+        /// At most so many
+        #[arg(long, short = 'n', default_value_t = 20)]
+        limit: usize,
+    },
+    /// Prints the columns of a table
+    Schema {
+        /// ORG/SUPER/TABLE, optionally @VERSION or @TIME
+        table: String,
+    },
+    /// Drops a table (it goes to the trash) or an empty SuperTable
+    Drop(Drop),
+    /// Renames a table or moves it to another SuperTable
+    Rename {
+        /// ORG/SUPER/TABLE
+        from: String,
+        /// ORG/SUPER/TABLE, or only the new name
+        to: String,
+    },
+    /// Brings a dropped table back, or lists the trash
+    Restore {
+        /// ORG/SUPER
+        place: String,
+        /// Name in the trash; without it, the trash is listed
+        name: Option<String>,
+    },
+    /// Tells why the last writes were refused, and what to do
+    Why {
+        /// A file below a mount, or ORG/SUPER/TABLE; default: the whole lake
+        path: Option<String>,
+        /// At most so many refusals of a table
+        #[arg(long, short = 'n', default_value_t = 5)]
+        limit: usize,
+    },
+    /// Serves the lake over NFS until it is told to stop
+    Serve(Serve),
+    /// Makes a sample lake and serves it
+    Demo(Demo),
+    /// Looks at the configuration
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Prints a shell's completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `create`.
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// ORG, ORG/SUPER or ORG/SUPER/TABLE
+    pub(super) place: String,
+    /// Columns of the table: id:int64,name:text,price:decimal(10,2),at:timestamptz
+    #[arg(long, value_name = "NAME:TYPE,...")]
+    pub(super) columns: Option<String>,
+    /// Key columns: a row is known by them
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub(super) keys: Vec<String>,
+}
+
+/// `load`.
+#[derive(Debug, Args)]
+pub(super) struct Load {
+    /// ORG/SUPER/TABLE
+    pub(super) table: String,
+    /// Files of any supported format, also compressed with gzip or zstd; - is standard input
+    #[arg(required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// What happens to the rows that are there
+    #[arg(long, value_enum, default_value_t = Mode::Append)]
+    pub(super) mode: Mode,
+    /// Key columns; needed once for --mode upsert
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub(super) keys: Vec<String>,
+    /// Add columns that the table does not have yet
+    #[arg(long)]
+    pub(super) add_columns: bool,
+    /// Free text for the history
+    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
+    pub(super) message: String,
+}
+
+/// What a load does to the rows that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Mode {
+    /// Keeps them; a key that exists is refused
+    Append,
+    /// Replaces those with the same key
+    Upsert,
+    /// Replaces all of them
+    Replace,
+}
+
+impl Mode {
+    /// The name of the operation in the history.
+    pub(super) fn operation(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Upsert => "upsert",
+            Self::Replace => "replace",
+        }
+    }
+}
+
+/// `drop`.
+#[derive(Debug, Args)]
+pub(super) struct Drop {
+    /// ORG/SUPER/TABLE or ORG/SUPER
+    pub(super) place: String,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(super) yes: bool,
+    /// Only say what would be dropped
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Address to listen on (default 127.0.0.1:12049)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) nfs: Option<SocketAddr>,
+    /// Directory of the journal, scratch files and caches
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
+    /// Refuse every write
+    #[arg(long)]
+    pub(super) read_only: bool,
+    /// Serve only this organization
+    #[arg(long, value_name = "ORG")]
+    pub(super) organization: Option<String>,
+    /// Serve only this SuperTable of it
+    #[arg(long = "super", value_name = "SUPER", requires = "organization")]
+    pub(super) super_name: Option<String>,
+    /// SuperTable role to act in
+    #[arg(long)]
+    pub(super) role: Option<String>,
+    /// Make the lake if there is none
+    #[arg(long)]
+    pub(super) create: bool,
+}
+
+impl Serve {
+    /// The flags as assignments to settings.
+    pub(super) fn assignments(&self) -> Vec<(String, String, String)> {
+        let text = |value: Option<&String>| value.cloned();
+        let all = [
+            ("nfs", "--nfs", self.nfs.map(|nfs| nfs.to_string())),
+            ("state", "--state", self.state.as_ref().map(|path| path.display().to_string())),
+            ("read_only", "--read-only", self.read_only.then(|| "true".to_owned())),
+            ("organization", "--organization", text(self.organization.as_ref())),
+            ("super", "--super", text(self.super_name.as_ref())),
+            ("role", "--role", text(self.role.as_ref())),
+        ];
+        let assign = |(name, flag, value): (&str, &str, Option<String>)| {
+            value.map(|value| (name.to_owned(), value, flag.to_owned()))
+        };
+        all.into_iter().filter_map(assign).collect()
+    }
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// Where the sample lake is made
+    #[arg(long, value_name = "DIR", default_value = "./mountable-demo")]
+    pub(super) dir: PathBuf,
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:12049")]
+    pub(super) nfs: SocketAddr,
+    /// Mount it there as well (needs root), and unmount at the end
+    #[arg(long, value_name = "DIR")]
+    pub(super) mount: Option<PathBuf>,
+    /// Rows of the largest table, order_lines
+    #[arg(long, value_name = "N", default_value_t = 120_000)]
+    pub(super) rows: u64,
+    /// Only make the lake; do not serve it
+    #[arg(long)]
+    pub(super) no_serve: bool,
+}
+
+/// `config`.
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigAction {
+    /// Prints every setting; secrets are redacted
+    Show {
+        /// Also where each value came from
+        #[arg(long)]
+        origin: bool,
+    },
+}

@@ -1,0 +1,211 @@
+//! `mountable serve`: puts lake, file system and NFS service together and takes them down again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::args::Serve;
+use crate::cli::console::{Console, Form};
+use crate::cli::notify::notify;
+use crate::cli::{Exit, Session, mounting};
+use crate::clock::SharedClock;
+use crate::config::{Environment, Settings, redact_url};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lake::Lake;
+use crate::nfs::Server;
+use crate::telemetry;
+use crate::vfs::{FileSystem, Vfs};
+
+/// How long calls under way get to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A running service.
+pub(super) struct Gateway {
+    vfs: Arc<Vfs>,
+    server: Server,
+}
+
+impl Gateway {
+    /// Starts serving a lake.
+    ///
+    /// # Errors
+    /// `Invalid` if other machines could connect and no network is allowed; `Unavailable` with a
+    /// remedy if the port is taken.
+    pub(super) async fn start(
+        lake: Lake,
+        settings: &Settings,
+        clock: &SharedClock,
+    ) -> Result<Self> {
+        check_address(settings)?;
+        check_port(settings.nfs)?;
+        std::fs::create_dir_all(&settings.state)?;
+        let vfs = Vfs::open(lake, settings, Arc::clone(clock)).await?;
+        let files: Arc<dyn FileSystem> = vfs.clone();
+        let server = match Server::start(files, settings, Arc::clone(clock)).await {
+            Ok(server) => server,
+            Err(error) => {
+                vfs.shutdown().await;
+                return Err(error);
+            }
+        };
+        Ok(Self { vfs, server })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Takes no more calls, then finishes pending saves; what cannot be committed stays in the
+    /// journal for the next start.
+    pub(super) async fn stop(self) {
+        self.server.stop(GRACE).await;
+        self.vfs.shutdown().await;
+    }
+}
+
+/// Other machines may connect only if some network is allowed to.
+fn check_address(settings: &Settings) -> Result<()> {
+    if settings.nfs.ip().is_loopback() || !settings.exports.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "other machines could reach this address, but no network is allowed to: set `exports`, \
+         for example exports = [\"10.0.0.0/8(rw)\"], or listen on 127.0.0.1",
+    )
+    .with("nfs", settings.nfs))
+}
+
+/// Finds out early that the port is taken, to say so in a useful way.
+pub(super) fn check_port(address: SocketAddr) -> Result<()> {
+    match std::net::TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "port {} is in use, perhaps by another mountable: stop that one, or take another \
+                 port with --nfs {}:{}",
+                address.port(),
+                address.ip(),
+                address.port().checked_add(1).unwrap_or(12_049)
+            ),
+        )),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(Error::new(
+            ErrorKind::Denied,
+            "ports below 1024 need root; take a higher one with --nfs",
+        )
+        .with("nfs", address)),
+        Err(error) => {
+            Err(Error::invalid("listen on this address").with("nfs", address).caused_by(error))
+        }
+    }
+}
+
+/// Serves until SIGINT or SIGTERM.
+pub(super) async fn serve(session: &Session, serve: &Serve, console: &mut Console) -> Result<Exit> {
+    // Before anything slow, so that an early signal is not lost.
+    let stop = Stop::listen()?;
+    let clock = Arc::clone(&session.clock);
+    let settings = &session.settings;
+    let lake = if serve.create {
+        Lake::init(settings, Arc::clone(&clock)).await?
+    } else {
+        Lake::open(settings, Arc::clone(&clock)).await?
+    };
+    let gateway = Gateway::start(lake, settings, &clock).await?;
+    let address = gateway.address();
+    let lake = redact_url(&settings.lake);
+    if console.form == Form::Json {
+        console.json(&serde_json::json!({"ready": true, "nfs": address, "lake": lake}))?;
+    } else {
+        console.line(&format!("serving {lake} on {address}"))?;
+        console.note(&format!("mount it: {}", mounting::linux_command(address, "/mnt/lake")));
+    }
+    console.flush()?;
+    run(gateway, stop, console).await
+}
+
+/// Waits for a signal, then finishes.
+pub(super) async fn run(gateway: Gateway, mut stop: Stop, console: &mut Console) -> Result<Exit> {
+    let socket = Environment::capture().get("NOTIFY_SOCKET").map(str::to_owned);
+    notify(socket.as_deref(), "READY=1");
+    stop.wait().await;
+    notify(socket.as_deref(), "STOPPING=1");
+    finish(gateway, stop, console).await
+}
+
+/// Takes everything down; a second signal ends the process at once.
+pub(super) async fn finish(
+    gateway: Gateway,
+    mut stop: Stop,
+    console: &mut Console,
+) -> Result<Exit> {
+    console.note("finishing pending saves");
+    tokio::select! {
+        () = gateway.stop() => {}
+        () = stop.wait() => {
+            return Err(Error::new(
+                ErrorKind::Unknown,
+                "stopped before all saves were finished; the journal has them and the next start \
+                 goes on with it",
+            ));
+        }
+    }
+    let counters = serde_json::Value::Object(telemetry::counters_json());
+    tracing::info!(%counters, "stopped");
+    Ok(Exit::Ok)
+}
+
+/// SIGINT and SIGTERM.
+pub(super) struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    /// Begins to listen; from now on the signals do not end the process by themselves.
+    pub(super) fn listen() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    pub(super) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_others_reach_needs_exports() {
+        let mut settings = Settings::default();
+        assert!(check_address(&settings).is_ok());
+        settings.nfs = "0.0.0.0:12049".parse().unwrap();
+        assert_eq!(check_address(&settings).unwrap_err().kind(), ErrorKind::Invalid);
+        settings.exports.push(crate::config::Export {
+            address: "10.0.0.0".parse().unwrap(),
+            prefix: 8,
+            read_only: false,
+            squash: crate::config::Squash::Root,
+        });
+        assert!(check_address(&settings).is_ok());
+    }
+
+    #[test]
+    fn a_taken_port_is_named_with_a_way_out() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = check_port(address).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("--nfs 127.0.0.1:"), "{error}");
+    }
+}

@@ -1,0 +1,163 @@
+//! Finds the type of each column from all of its values.
+//!
+//! A value counts as a number only if its text is that number's own: no leading zeros, no plus
+//! sign, nothing that would be lost. So `007`, `+49` and 20-digit identifiers stay text.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use crate::error::{Error, Result};
+use crate::ingest::convert::{parse_date, parse_timestamp};
+use crate::ingest::{CellKind, Record, shown};
+
+const INTEGER: u8 = 1;
+const FLOAT: u8 = 2;
+const BOOLEAN: u8 = 4;
+const DATE: u8 = 8;
+const LOCAL_TIME: u8 = 16;
+const ZONED_TIME: u8 = 32;
+const ALL: u8 = 63;
+/// Largest whole number up to which a float holds every one; a longer one is an identifier.
+const FLOAT_INTEGER_MAX: u64 = 1 << 53;
+
+/// What is known about one column.
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    /// Types that fit every value so far.
+    fits: u8,
+    /// Whether any value was seen.
+    seen: bool,
+    /// Whether a finite number was seen (`NaN` alone does not make a column of numbers).
+    number: bool,
+}
+
+impl Default for Column {
+    fn default() -> Self {
+        Self { fits: ALL, seen: false, number: false }
+    }
+}
+
+impl Column {
+    fn observe(&mut self, text: &str, kind: CellKind) {
+        // An empty quoted cell fits every column: programs that quote everything write NULL so.
+        if kind == CellKind::Null || (kind == CellKind::Quoted && text.is_empty()) {
+            return;
+        }
+        self.seen = true;
+        if self.fits == 0 {
+            return;
+        }
+        let text = text.trim_matches(' ');
+        let mut fits = 0;
+        if kind != CellKind::Text {
+            let (numeric, finite) = number(text, self.fits);
+            fits |= numeric;
+            self.number |= finite;
+            let boolean = text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false");
+            fits |= if boolean { BOOLEAN } else { 0 };
+        }
+        if self.fits & (DATE | LOCAL_TIME | ZONED_TIME) != 0 {
+            fits |= temporal(text);
+        }
+        self.fits &= fits;
+    }
+
+    fn data_type(self) -> DataType {
+        let fits = |flag: u8| self.seen && self.fits & flag != 0;
+        if fits(BOOLEAN) {
+            DataType::Boolean
+        } else if fits(INTEGER) {
+            DataType::Int64
+        } else if fits(FLOAT) && self.number {
+            DataType::Float64
+        } else if fits(DATE) {
+            DataType::Date32
+        } else if fits(LOCAL_TIME) {
+            DataType::Timestamp(TimeUnit::Microsecond, None)
+        } else if fits(ZONED_TIME) {
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+        } else {
+            DataType::Utf8
+        }
+    }
+}
+
+/// Which numbers the text is, and whether it is a finite one.
+fn number(text: &str, wanted: u8) -> (u8, bool) {
+    if wanted & (INTEGER | FLOAT) == 0 {
+        return (0, false);
+    }
+    if matches!(text, "NaN" | "inf" | "-inf") {
+        return (FLOAT, false);
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let whole = digits.bytes().take_while(u8::is_ascii_digit).count();
+    let leading_zero = whole > 1 && digits.starts_with('0');
+    if leading_zero || !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return (0, false);
+    }
+    if whole == digits.len() {
+        let integer = text.parse::<i64>().ok().filter(|_| text != "-0");
+        let exact = integer.is_some_and(|number| number.unsigned_abs() <= FLOAT_INTEGER_MAX);
+        let flags = if integer.is_some() { INTEGER } else { 0 } | if exact { FLOAT } else { 0 };
+        return (flags, flags != 0);
+    }
+    let fits = text.parse::<f64>().is_ok_and(f64::is_finite);
+    (if fits { FLOAT } else { 0 }, fits)
+}
+
+/// Which date or time the text is. A date among times is midnight.
+fn temporal(text: &str) -> u8 {
+    if parse_date(text).is_some() {
+        return DATE | LOCAL_TIME;
+    }
+    match parse_timestamp(text) {
+        // Finer than a microsecond would be cut off.
+        Some(time) if time.nanos % 1_000 != 0 => 0,
+        Some(time) if time.zoned => ZONED_TIME,
+        Some(_) => LOCAL_TIME,
+        None => 0,
+    }
+}
+
+/// The types of all columns of a file.
+#[derive(Debug, Default)]
+pub(super) struct Inference {
+    columns: Vec<Column>,
+}
+
+impl Inference {
+    /// Takes one record into account.
+    pub(super) fn observe(&mut self, names: &[String], record: &Record) {
+        if self.columns.len() < names.len() {
+            self.columns.resize(names.len(), Column::default());
+        }
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            let (text, kind) = record.cell(index);
+            column.observe(text, kind);
+        }
+    }
+
+    /// The columns; one without any value is text.
+    pub(super) fn finish(mut self, names: &[String]) -> Result<SchemaRef> {
+        self.columns.resize(names.len(), Column::default());
+        let mut fields = Vec::with_capacity(names.len());
+        for (name, column) in names.iter().zip(&self.columns) {
+            check_name(name)?;
+            fields.push(Field::new(name, column.data_type(), true));
+        }
+        Ok(Arc::new(Schema::new(fields)))
+    }
+}
+
+/// Names that cannot be a column: empty, system columns (format spec section 6.2), line ends.
+pub(super) fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.starts_with("__") || name.contains(['\n', '\r', '\0']) {
+        return Err(Error::invalid(
+            "a column name is not empty, has no line end and does not begin with __",
+        )
+        .with("column", shown(name)));
+    }
+    Ok(())
+}
