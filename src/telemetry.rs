@@ -89,14 +89,17 @@ macro_rules! counters {
 
 counters! {
     NFS_REQUESTS, "nfs_requests_total", Count, "NFS and MOUNT calls answered.";
-    NFS_REQUESTS_REFUSED, "nfs_requests_refused_total", Count, "Calls refused before they were decoded (credentials, limits, bad handles).";
+    NFS_REQUESTS_REFUSED, "nfs_requests_refused_total", Count,
+        "Calls refused before they were decoded (credentials, limits, bad handles).";
     NFS_CONNECTIONS, "nfs_connections_total", Count, "Connections accepted.";
     READ_BYTES, "read_bytes_total", Bytes, "Bytes of file content handed to clients.";
     WRITTEN_BYTES, "written_bytes_total", Bytes, "Bytes of file content taken from clients.";
     COMMITS, "commits_total", Count, "Snapshots made.";
     COMMITS_REFUSED, "commits_refused_total", Count, "Saves refused because of their content.";
-    COMMIT_CONFLICTS, "commit_conflicts_total", Count, "Saves refused because somebody else changed the same rows.";
-    COMMIT_RETRIES, "commit_retries_total", Count, "Commits that were rebased onto a newer snapshot.";
+    COMMIT_CONFLICTS, "commit_conflicts_total", Count,
+        "Saves refused because somebody else changed the same rows.";
+    COMMIT_RETRIES, "commit_retries_total", Count,
+        "Commits that were rebased onto a newer snapshot.";
     ROWS_INSERTED, "rows_inserted_total", Rows, "Rows inserted by commits.";
     ROWS_DELETED, "rows_deleted_total", Rows, "Rows removed by commits.";
     CACHE_HITS, "cache_hits_total", Count, "Blocks of CSV text found in the cache.";
