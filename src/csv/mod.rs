@@ -42,6 +42,8 @@ mod raw;
 mod rejection;
 mod render;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 use arrow::datatypes::DataType;
 
