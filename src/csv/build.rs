@@ -106,67 +106,66 @@ fn decimal_builder(data_type: &DataType) -> Option<Box<dyn ColumnBuilder>> {
 }
 
 fn moment_builder(data_type: &DataType) -> Option<Box<dyn ColumnBuilder>> {
-    macro_rules! primitive {
-        ($arrow:ty, $parse:expr) => {
-            Box::new(Primitive::<$arrow, _>::new(data_type, move |text: &[u8]| {
-                let parse = $parse;
-                parse(trim(text)).and_then(fit)
-            }))
-        };
-    }
-    macro_rules! by_unit {
-        ($unit:expr, $second:ident, $milli:ident, $micro:ident, $nano:ident, $parse:expr) => {
-            match $unit {
-                TimeUnit::Second => primitive!(types::$second, $parse),
-                TimeUnit::Millisecond => primitive!(types::$milli, $parse),
-                TimeUnit::Microsecond => primitive!(types::$micro, $parse),
-                TimeUnit::Nanosecond => primitive!(types::$nano, $parse),
-            }
-        };
-    }
-    Some(match data_type {
-        DataType::Date32 => primitive!(types::Date32Type, moment::parse_date),
-        DataType::Date64 => primitive!(types::Date64Type, moment::parse_date64),
-        DataType::Time32(TimeUnit::Second) => {
-            primitive!(types::Time32SecondType, |text| moment::parse_time(text, TimeUnit::Second))
-        }
-        DataType::Time32(unit) => {
-            let unit = *unit;
-            primitive!(types::Time32MillisecondType, |text| moment::parse_time(text, unit))
-        }
-        DataType::Time64(TimeUnit::Microsecond) => {
-            primitive!(types::Time64MicrosecondType, |text| {
-                moment::parse_time(text, TimeUnit::Microsecond)
-            })
-        }
-        DataType::Time64(unit) => {
-            let unit = *unit;
-            primitive!(types::Time64NanosecondType, |text| moment::parse_time(text, unit))
-        }
+    match data_type {
         DataType::Timestamp(unit, zone) => {
             let (unit, zoned) = (*unit, zone.as_ref().map_or(Zoned::Naive, |_| Zoned::Utc));
-            by_unit!(
-                unit,
-                TimestampSecondType,
-                TimestampMillisecondType,
-                TimestampMicrosecondType,
-                TimestampNanosecondType,
-                |text| moment::parse_timestamp(text, unit, zoned)
-            )
+            let parse = move |text: &[u8]| moment::parse_timestamp(text, unit, zoned);
+            Some(match unit {
+                TimeUnit::Second => moments::<types::TimestampSecondType>(data_type, parse),
+                TimeUnit::Millisecond => {
+                    moments::<types::TimestampMillisecondType>(data_type, parse)
+                }
+                TimeUnit::Microsecond => {
+                    moments::<types::TimestampMicrosecondType>(data_type, parse)
+                }
+                TimeUnit::Nanosecond => moments::<types::TimestampNanosecondType>(data_type, parse),
+            })
         }
         DataType::Duration(unit) => {
             let unit = *unit;
-            by_unit!(
-                unit,
-                DurationSecondType,
-                DurationMillisecondType,
-                DurationMicrosecondType,
-                DurationNanosecondType,
-                |text| moment::parse_duration(text, unit)
-            )
+            let parse = move |text: &[u8]| moment::parse_duration(text, unit);
+            Some(match unit {
+                TimeUnit::Second => moments::<types::DurationSecondType>(data_type, parse),
+                TimeUnit::Millisecond => {
+                    moments::<types::DurationMillisecondType>(data_type, parse)
+                }
+                TimeUnit::Microsecond => {
+                    moments::<types::DurationMicrosecondType>(data_type, parse)
+                }
+                TimeUnit::Nanosecond => moments::<types::DurationNanosecondType>(data_type, parse),
+            })
+        }
+        _ => day_builder(data_type),
+    }
+}
+
+fn day_builder(data_type: &DataType) -> Option<Box<dyn ColumnBuilder>> {
+    Some(match data_type {
+        DataType::Date32 => moments::<types::Date32Type>(data_type, moment::parse_date),
+        DataType::Date64 => moments::<types::Date64Type>(data_type, moment::parse_date64),
+        DataType::Time32(unit) | DataType::Time64(unit) => {
+            let unit = *unit;
+            let parse = move |text: &[u8]| moment::parse_time(text, unit);
+            match unit {
+                TimeUnit::Second => moments::<types::Time32SecondType>(data_type, parse),
+                TimeUnit::Millisecond => moments::<types::Time32MillisecondType>(data_type, parse),
+                TimeUnit::Microsecond => moments::<types::Time64MicrosecondType>(data_type, parse),
+                TimeUnit::Nanosecond => moments::<types::Time64NanosecondType>(data_type, parse),
+            }
         }
         _ => return None,
     })
+}
+
+fn moments<T>(
+    data_type: &DataType,
+    parse: impl Fn(&[u8]) -> Result<i64, Refusal> + Send + 'static,
+) -> Box<dyn ColumnBuilder>
+where
+    T: ArrowPrimitiveType,
+    T::Native: TryFrom<i64>,
+{
+    Box::new(Primitive::<T, _>::new(data_type, move |text: &[u8]| parse(trim(text)).and_then(fit)))
 }
 
 /// Narrows to the native type of the column.

@@ -214,7 +214,7 @@ pub(super) fn write_duration(slot: &mut Slot, value: i64, unit: TimeUnit) -> usi
             at = part(slot, at, count, letter);
         }
     }
-    if fraction == 0 && (rest % 60 > 0 || seconds == 0) {
+    if fraction == 0 && (!rest.is_multiple_of(60) || seconds == 0) {
         at = part(slot, at, rest % 60, b"S");
     } else if fraction != 0 {
         at = part(slot, at, rest % 60, b"");

@@ -319,7 +319,9 @@ fn mask64(block: &[u8; 64]) -> u64 {
 mod tests {
     use super::*;
 
-    fn split(text: &str, width: usize) -> (Vec<Vec<Option<String>>>, Vec<(&'static str, usize)>) {
+    type Row = Vec<Option<String>>;
+
+    fn split(text: &str, width: usize) -> (Vec<Row>, Vec<(&'static str, usize)>) {
         let mut table = FieldTable::default();
         let mut bad = Vec::new();
         let consumed = table.split(text.as_bytes(), width, usize::MAX, &mut |malformed| {
@@ -341,7 +343,7 @@ mod tests {
         (rows, bad)
     }
 
-    fn row(cells: &[Option<&str>]) -> Vec<Option<String>> {
+    fn row(cells: &[Option<&str>]) -> Row {
         cells.iter().map(|cell| cell.map(str::to_owned)).collect()
     }
 

@@ -45,8 +45,8 @@ pub struct OffsetIndex {
     pub rows: u64,
     /// Rows of every block but the last, at least 1.
     pub block_rows: u32,
-    /// The columns of the file except those that tables keep for themselves (`__...`) and those
-    /// of types without a text.
+    /// The columns of the file except those that tables keep for themselves (`__...`). Those of
+    /// types without a text are listed with 0 bytes and never shown from the index.
     pub columns: Vec<ColumnIndex>,
 }
 
@@ -56,7 +56,6 @@ impl OffsetIndex {
         let columns = schema.fields().iter().enumerate();
         let columns = columns
             .filter(|(_, field)| !field.name().starts_with(SYSTEM_PREFIX))
-            .filter(|(_, field)| super::supported(field.data_type()))
             .map(|(place, field)| {
                 let data_type = display(field.data_type());
                 let column = ColumnIndex { name: field.name().clone(), data_type, bytes: vec![] };
@@ -81,7 +80,7 @@ impl OffsetIndex {
     /// Bytes of the CSV text of each block, separators and newlines included, when the columns
     /// `schema` are shown; a column that the file lacks is NULL.
     ///
-    /// `None` if a column is shown in another type than it is stored in, so that its text may
+    /// `None` if a column has no text or is shown in another type than it is stored in, so that its text may
     /// differ; widened integers and the several kinds of text arrays have the same text.
     pub fn block_bytes(&self, schema: &Schema) -> Option<Vec<u64>> {
         let separators = u64::try_from(schema.fields().len().max(1)).ok()?;
@@ -93,7 +92,8 @@ impl OffsetIndex {
             else {
                 continue;
             };
-            if !has_same_text(&column.data_type, field.data_type()) {
+            let shown = field.data_type();
+            if !super::supported(shown) || !has_same_text(&column.data_type, shown) {
                 return None;
             }
             for (sum, bytes) in sums.iter_mut().zip(&column.bytes) {
@@ -275,7 +275,10 @@ impl IndexBuilder {
                 let Some(array) = batch.columns().get(*place) else {
                     return Err(Error::internal("index a batch of another schema"));
                 };
-                let bytes = render::text_bytes(array.as_ref(), rows.clone())?;
+                let bytes = match super::supported(array.data_type()) {
+                    true => render::text_bytes(array.as_ref(), rows.clone())?,
+                    false => 0,
+                };
                 match column.bytes.last_mut() {
                     Some(last) if filled > 0 => *last = last.saturating_add(bytes),
                     _ => column.bytes.push(bytes),

@@ -20,6 +20,10 @@
 //! | List, LargeList, FixedSizeList, Struct, Map | JSON | any JSON layout |
 //! | Null | nothing | |
 //!
+//! Two texts can be written but not read back: a time of day outside 00:00 to 24:00 (shown with
+//! more hours or a sign) and text that holds a NUL byte. Rows with them stay as they are as long
+//! as nobody edits them.
+//!
 //! Fractions of seconds are shown in groups of three digits; trailing groups of zeros are dropped.
 
 mod build;
@@ -42,6 +46,8 @@ mod raw;
 mod rejection;
 mod render;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 use arrow::datatypes::DataType;
 

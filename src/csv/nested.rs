@@ -49,6 +49,10 @@ pub(super) fn write_json(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Re
             out.push(b'}');
         }
         DataType::Map(..) => write_map(array.as_map(), row, out)?,
+        DataType::Dictionary(_, values) => {
+            let value = raw::unpack_dictionary(array.slice(row, 1).as_ref(), values)?;
+            write_json(value.as_ref(), 0, out)?;
+        }
         other => {
             let mut text = Vec::new();
             raw::write_raw(array, row, &mut text)?;
@@ -200,7 +204,7 @@ fn validity(values: &[Option<&Json>]) -> Option<NullBuffer> {
     nulls.finish()
 }
 
-fn items<'j>(value: &'j Json) -> std::result::Result<&'j [Json], Refusal> {
+fn items(value: &Json) -> std::result::Result<&[Json], Refusal> {
     match value {
         Json::Array(items) => Ok(items),
         _ => Err(shape("an array is expected")),

@@ -43,10 +43,11 @@ pub(super) fn write_raw(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Res
         | DataType::FixedSizeList(..)
         | DataType::Struct(_)
         | DataType::Map(..) => super::nested::write_json(array, row, out)?,
-        DataType::Dictionary(..) => {
-            let dictionary = array.as_any_dictionary();
-            let key = dictionary.normalized_keys().get(row).copied().unwrap_or_default();
-            write_raw(dictionary.values().as_ref(), key, out)?;
+        DataType::Dictionary(_, values) => {
+            let value = unpack_dictionary(array.slice(row, 1).as_ref(), values)?;
+            if value.is_valid(0) {
+                write_raw(value.as_ref(), 0, out)?;
+            }
         }
         _ => {
             let mut slot: Slot = [0; SLOT];

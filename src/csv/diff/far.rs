@@ -11,12 +11,10 @@ use super::{Place, Text, each_piece, length};
 use crate::csv::scan::RecordSplitter;
 use crate::error::Result;
 
-/// Records that a sample keeps.
-const SAMPLE_MAX: usize = 1 << 16;
-
 /// Hashes and offsets of the records of which the lowest `bits` of the hash are zero.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sample {
+    most: usize,
     bits: u32,
     records: Vec<(u64, u64)>,
 }
@@ -27,7 +25,7 @@ impl Sample {
             return;
         }
         self.records.push((hash, offset));
-        if self.records.len() > SAMPLE_MAX {
+        if self.records.len() > self.most {
             self.thin_out(self.bits + 1);
         }
     }
@@ -44,13 +42,13 @@ impl Sample {
 
 /// Places in ascending order at which records begin that both texts hold once, up to `ends`.
 pub(super) fn anchors(
-    base: &mut dyn Text,
-    edited: &mut dyn Text,
+    [base, edited]: [&mut dyn Text; 2],
     from: Place,
     ends: Place,
+    most: usize,
 ) -> Result<Vec<Place>> {
-    let mut base = sample(base, from.base, ends.base)?;
-    let mut edited = sample(edited, from.edited, ends.edited)?;
+    let mut base = sample(base, from.base, ends.base, most)?;
+    let mut edited = sample(edited, from.edited, ends.edited, most)?;
     let bits = base.bits.max(edited.bits);
     base.thin_out(bits);
     edited.thin_out(bits);
@@ -64,8 +62,8 @@ pub(super) fn anchors(
     Ok(longest_chain(&pairs))
 }
 
-fn sample(text: &mut dyn Text, from: u64, end: u64) -> Result<Sample> {
-    let mut sample = Sample::default();
+fn sample(text: &mut dyn Text, from: u64, end: u64, most: usize) -> Result<Sample> {
+    let mut sample = Sample { most, bits: 0, records: Vec::new() };
     let mut splitter = RecordSplitter::new();
     let mut hasher = DefaultHasher::new();
     let mut start = from;

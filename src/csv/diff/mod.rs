@@ -22,8 +22,25 @@ use bytes::Bytes;
 use super::scan::RecordSplitter;
 use crate::error::{Error, Result};
 
-/// Bytes compared at first, and at most, at a time.
-const COMPARE_BYTES: Range<usize> = 16 * 1024..1024 * 1024;
+/// How much is looked at, which bounds the memory; tests look at less to see every path.
+#[derive(Debug, Clone, Copy)]
+struct Reach {
+    /// Bytes compared at a time, at first and at most.
+    compare: [usize; 2],
+    /// Bytes of the first look behind a difference: a few records.
+    few: usize,
+    /// Bytes of the windows that are tried one after the other.
+    windows: [usize; 3],
+    /// Records that a sample of the rest of a text keeps.
+    sample: usize,
+}
+
+const REACH: Reach = Reach {
+    compare: [16 * 1024, 1024 * 1024],
+    few: 4 * 1024,
+    windows: [64 * 1024, 512 * 1024, 4 * 1024 * 1024],
+    sample: 1 << 16,
+};
 
 /// A text that is read in pieces.
 pub trait Text {
@@ -88,9 +105,19 @@ pub fn diff(
     edited_body: u64,
     emit: &mut dyn FnMut(Hunk) -> Result<()>,
 ) -> Result<()> {
+    diff_within(REACH, [base_body, edited_body], base, edited, emit)
+}
+
+fn diff_within(
+    reach: Reach,
+    [base_body, edited_body]: [u64; 2],
+    base: &mut dyn Text,
+    edited: &mut dyn Text,
+    emit: &mut dyn FnMut(Hunk) -> Result<()>,
+) -> Result<()> {
     let ends = Place { base: base.len().max(base_body), edited: edited.len().max(edited_body) };
     let at = Place { base: base_body, edited: edited_body };
-    let mut walk = Walk { base, edited, at, pending: None, emit };
+    let mut walk = Walk { reach, base, edited, at, pending: None, emit };
     walk.region(ends, Far::Allowed)?;
     walk.flush()
 }
@@ -110,6 +137,7 @@ enum Far {
 }
 
 struct Walk<'a> {
+    reach: Reach,
     base: &'a mut dyn Text,
     edited: &'a mut dyn Text,
     at: Place,
@@ -132,7 +160,12 @@ impl Walk<'_> {
             if far == Far::Done {
                 return self.replace_all(ends);
             }
-            let anchors = far::anchors(self.base, self.edited, self.at, ends)?;
+            let anchors = far::anchors(
+                [&mut *self.base, &mut *self.edited],
+                self.at,
+                ends,
+                self.reach.sample,
+            )?;
             for anchor in anchors {
                 if anchor.base >= self.at.base && anchor.edited >= self.at.edited {
                     self.region(anchor, Far::Done)?;
@@ -144,7 +177,7 @@ impl Walk<'_> {
 
     /// Moves to the beginning of the first record that differs, or to `ends`.
     fn skip_equal(&mut self, ends: Place) -> Result<()> {
-        let mut size = COMPARE_BYTES.start;
+        let [mut size, size_max] = self.reach.compare;
         loop {
             if self.skip_known(ends)? {
                 return Ok(());
@@ -180,7 +213,7 @@ impl Walk<'_> {
                 if equal < common {
                     return Ok(());
                 }
-                size = (size * 2).min(COMPARE_BYTES.end);
+                size = (size * 2).min(size_max);
                 if last.is_some() && self.at.base == self.at.edited {
                     break;
                 }
@@ -263,11 +296,14 @@ fn read(text: &mut dyn Text, offset: u64, max: usize) -> Result<Bytes> {
     Ok(bytes.slice(..bytes.len().min(max)))
 }
 
+/// Bytes of the pieces in which a text is only looked through.
+const PIECE_BYTES: usize = 1024 * 1024;
+
 /// Calls `see` with every piece of a range of a text.
 fn each_piece(text: &mut dyn Text, range: Range<u64>, see: &mut dyn FnMut(&[u8])) -> Result<()> {
     let mut at = range.start;
     while at < range.end {
-        let room = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(COMPARE_BYTES.end);
+        let room = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
         let piece = read(text, at, room)?;
         see(&piece);
         at += length(piece.len());

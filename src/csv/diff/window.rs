@@ -9,17 +9,11 @@ use super::{Place, Text, Walk, length, read};
 use crate::csv::scan::RecordSplitter;
 use crate::error::Result;
 
-/// Bytes of the first look: a few records.
-const FEW_BYTES: usize = 4 * 1024;
-
 /// Records by which the texts may be shifted against each other in the first look.
 const FEW_RECORDS: usize = 16;
 
 /// Equal records in a row that make the first look trust a place.
 const EQUAL_RUN: usize = 4;
-
-/// Bytes of the windows that are tried one after the other.
-const WINDOWS: [usize; 3] = [64 * 1024, 512 * 1024, 4 * 1024 * 1024];
 
 /// A window is trusted if at least one of so many of its records is found on the other side.
 const TRUSTED_SHARE: usize = 4;
@@ -96,8 +90,9 @@ impl<'a> TokenSource for &'a Loaded {
 impl Walk<'_> {
     /// Handles edits of a few records; whether it could.
     pub(super) fn few_records(&mut self, ends: Place) -> Result<bool> {
-        let base = Loaded::read(self.base, self.at.base..ends.base, FEW_BYTES)?;
-        let edited = Loaded::read(self.edited, self.at.edited..ends.edited, FEW_BYTES)?;
+        let few = self.reach.few;
+        let base = Loaded::read(self.base, self.at.base..ends.base, few)?;
+        let edited = Loaded::read(self.edited, self.at.edited..ends.edited, few)?;
         let Some((removed, added)) = closest_agreement(&base, &edited) else { return Ok(false) };
         let to = Place {
             base: self.at.base + length(base.start(removed)),
@@ -109,7 +104,7 @@ impl Walk<'_> {
 
     /// Compares windows of growing size; whether one of them agreed well enough to move on.
     pub(super) fn windows(&mut self, ends: Place) -> Result<bool> {
-        for size in WINDOWS {
+        for size in self.reach.windows {
             let base = Loaded::read(self.base, self.at.base..ends.base, size)?;
             let edited = Loaded::read(self.edited, self.at.edited..ends.edited, size)?;
             if self.window(ends, &base, &edited)? {
