@@ -141,6 +141,11 @@ impl Table {
             let mark = loop {
                 match self.load_mark(&path).await? {
                     Some(Mark::Gone(next)) if !next.is_empty() && next != path => path = next,
+                    Some(Mark::Gone(_)) => {
+                        return Err(Error::corrupt("vacuumed snapshot does not name the next one")
+                            .with("table", &self.id)
+                            .with("snapshot", path));
+                    }
                     mark => break mark,
                 }
             };
