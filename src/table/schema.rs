@@ -162,9 +162,8 @@ impl<'a> TypeReader<'a> {
     fn string(&mut self) -> Result<String> {
         self.space();
         let mut chars = self.rest().char_indices();
-        let quote = match chars.next() {
-            Some((_, quote @ ('\'' | '"'))) => quote,
-            _ => return Err(Error::corrupt("expected a quoted name").with("at", self.at)),
+        let Some((_, quote @ ('\'' | '"'))) = chars.next() else {
+            return Err(Error::corrupt("expected a quoted name").with("at", self.at));
         };
         let mut out = String::new();
         let mut escaped = false;
