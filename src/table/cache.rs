@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use quick_cache::sync::Cache;
 use quick_cache::{Weighter, sync};
@@ -26,6 +27,8 @@ pub struct TableCaches {
     pub(crate) dead: Cache<String, Arc<DeadRows>, DeadWeight>,
     /// Layouts by their digests.
     pub(crate) layouts: Cache<(String, String), Arc<Layout>, LayoutWeight>,
+    /// Stored columns, in shown types, by data file.
+    pub(crate) schemas: Cache<Arc<str>, SchemaRef, SchemaWeight>,
     /// Key digests by data file and columns.
     pub(crate) keys: Cache<(Arc<str>, String), Arc<KeyDigests>, KeyWeight>,
 }
@@ -46,7 +49,8 @@ impl TableCaches {
             row_ids: cache!(15, RowIdWeight),
             dead: cache!(15, DeadWeight),
             layouts: cache!(15, LayoutWeight),
-            keys: cache!(20, KeyWeight),
+            schemas: cache!(5, SchemaWeight),
+            keys: cache!(15, KeyWeight),
         }
     }
 }
@@ -96,3 +100,4 @@ weigh!(DeadWeight, String, Arc<DeadRows>, |v| v.len().saturating_mul(40).saturat
 weigh!(LayoutWeight, (String, String), Arc<Layout>, |v| bytes_of(v.pieces.len(), 24)
     + bytes_of(v.files.len(), 150));
 weigh!(KeyWeight, (Arc<str>, String), Arc<KeyDigests>, |v| bytes_of(v.len(), 16));
+weigh!(SchemaWeight, Arc<str>, SchemaRef, |v| bytes_of(v.fields().len(), 200));

@@ -421,3 +421,7 @@ fn member_out(new: &NewDocument<'_>) -> Result<Value> {
     }
     Ok(member)
 }
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

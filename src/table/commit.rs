@@ -50,21 +50,23 @@ pub(crate) struct Prepared {
 impl Table {
     /// Applies a change to the newest snapshot.
     ///
+    /// New rows whose row ids were given twice (the counter was rolled back) are written again.
+    ///
     /// A change whose `lineage.write_id` was committed before is not applied twice: the snapshot
     /// of that commit is returned, so an `Unknown` outcome is resolved by committing again.
     ///
     /// # Errors
-    /// `NotFound` if the table was dropped, `Busy` if another writer holds it or the row ids of
-    /// the new rows were taken (write them again), `Invalid` if the change does not fit its base,
+    /// `NotFound` if the table was dropped, `Busy` if another writer holds it or others are faster
+    /// each time, `Invalid` if the change does not fit its base,
     /// `Unknown` if the outcome could not be determined; those of store and catalogue.
     pub async fn commit(
         &self,
-        change: ChangeSet,
+        mut change: ChangeSet,
         lineage: Lineage,
         audit: Vec<AuditFields>,
     ) -> Result<CommitOutcome> {
         let lease = self.lock().await?;
-        let outcome = Box::pin(self.commit_unlocked(&change, lineage, audit)).await;
+        let outcome = Box::pin(self.commit_unlocked(&mut change, lineage, audit)).await;
         self.unlock(lease).await;
         outcome
     }
@@ -72,7 +74,7 @@ impl Table {
     /// The commit without the politeness of the lock.
     pub(crate) async fn commit_unlocked(
         &self,
-        change: &ChangeSet,
+        change: &mut ChangeSet,
         lineage: Lineage,
         audit: Vec<AuditFields>,
     ) -> Result<CommitOutcome> {
@@ -86,6 +88,11 @@ impl Table {
             }
             let planned = match self.plan(change, &head.tip).await? {
                 Plan::Ready(planned) => planned,
+                Plan::RowIdsTaken => {
+                    tracing::warn!(table = %self.id, "row ids were given twice: rows are rewritten");
+                    change.rows = self.rewrite(change, &head.tip).await?;
+                    continue;
+                }
                 plan if look == Look::Quick => {
                     // The verdict counts only against the true tip.
                     look = Look::Closely;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use crate::catalog::Leaf;
@@ -11,7 +13,10 @@ use crate::store;
 use crate::table::Table;
 use crate::table::codec;
 use crate::table::json;
-use crate::table::snapshot::{JsonMap, Snapshot};
+use crate::table::schema;
+use crate::table::snapshot::{DataFile, JsonMap, LayoutRef, Snapshot};
+use crate::table::stored;
+use crate::table::widen;
 
 /// What an object in the place of a successor says (commit-protocol.md section 3).
 #[derive(Debug, Clone)]
@@ -45,6 +50,9 @@ pub(crate) const DROPPED: &str = "dropped";
 pub(crate) const RENAMED: &str = "renamed_to";
 /// Member of the stub of a vacuumed snapshot.
 const GONE: &str = "gone";
+
+/// Footers read at the same time.
+const FOOTERS_AT_ONCE: usize = 16;
 
 /// A leaf taken apart.
 #[derive(Debug)]
@@ -164,9 +172,54 @@ impl Table {
             },
             None => self.load(&parts.path).await.map_err(missing_is_corrupt)?,
         };
+        let snapshot = self.with_all_columns(snapshot).await?;
         let entry = (leaf.raw.clone(), Arc::clone(&snapshot));
         self.parts.caches.leaves.insert(self.id.clone(), entry);
         Ok(snapshot)
+    }
+}
+
+impl Table {
+    /// The snapshot with columns wide enough for everything that its files hold. Other writers
+    /// name the columns of their last frame only; shown in those, values would be cut or missing.
+    pub(crate) async fn with_all_columns(&self, snapshot: Arc<Snapshot>) -> Result<Arc<Snapshot>> {
+        if codec::is_ours(&snapshot.document) {
+            return Ok(snapshot);
+        }
+        // Where our member was carried along, a column that it does not name was taken away.
+        let all = !snapshot.document.contains_key(codec::MEMBER);
+        let requests: Vec<_> = snapshot.files.iter().map(|file| self.stored_schema(file)).collect();
+        let stored: Vec<SchemaRef> =
+            futures::stream::iter(requests).buffered(FOOTERS_AT_ONCE).try_collect().await?;
+        let mut schema = Arc::clone(&snapshot.schema);
+        for stored in &stored {
+            if all {
+                schema = widen::union(&schema, stored);
+                continue;
+            }
+            let known = |field: &&FieldRef| schema.field_with_name(field.name()).is_ok();
+            let fields: Vec<FieldRef> =
+                stored.fields().iter().filter(known).map(Arc::clone).collect();
+            schema = widen::union(&schema, &Schema::new(fields));
+        }
+        if schema == snapshot.schema {
+            return Ok(snapshot);
+        }
+        let mut wider = Snapshot::clone(&snapshot);
+        wider.schema = schema;
+        wider.layout = LayoutRef::Missing;
+        Ok(Arc::new(wider))
+    }
+
+    async fn stored_schema(&self, file: &DataFile) -> Result<SchemaRef> {
+        if let Some(known) = self.parts.caches.schemas.get(&file.path) {
+            return Ok(known);
+        }
+        let stored = stored::read_schema(&self.parts.objects, file).await?;
+        let shown =
+            schema::shown_schema(&stored).map_err(|error| error.with("file", &file.path))?;
+        self.parts.caches.schemas.insert(Arc::clone(&file.path), Arc::clone(&shown));
+        Ok(shown)
     }
 }
 

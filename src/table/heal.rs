@@ -239,6 +239,7 @@ fn take(runs: &mut Vec<Range<u32>>, wanted: Range<u32>) -> Vec<Range<u32>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "runs are ranges")]
 mod tests {
     use proptest::prelude::*;
 

@@ -36,7 +36,7 @@ impl Table {
                 At::Time(ms) => current.committed_ms <= ms,
             };
             if found {
-                return Ok(current);
+                return self.with_all_columns(current).await;
             }
             match self.before(&current).await? {
                 Some(previous) => current = previous,

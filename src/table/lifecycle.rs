@@ -179,9 +179,8 @@ impl Table {
         match store::put_create(&self.parts.objects, &path, bytes).await? {
             PutCreate::Exists => Ok(None),
             PutCreate::Created => {
-                let content = match mark {
-                    Value::Object(content) => content,
-                    _ => return Err(Error::internal("mark is no object")),
+                let Value::Object(content) = mark else {
+                    return Err(Error::internal("mark is no object"));
                 };
                 Ok(Some(End { path, version, content }))
             }

@@ -35,6 +35,8 @@ impl Table {
     /// Puts a snapshot behind `tip` that re-applies a foreign one; `false` if the tip moved.
     pub(crate) async fn merge(&self, tip: &Arc<Snapshot>, theirs: &Arc<Snapshot>) -> Result<bool> {
         let Some(base) = self.before(theirs).await? else { return Ok(false) };
+        let tip = &self.with_all_columns(Arc::clone(tip)).await?;
+        let theirs = &self.with_all_columns(Arc::clone(theirs)).await?;
         let sides = sides(&base, theirs, tip);
         let (dead, rejected) = self.merged_dead(&sides).await?;
         let deletes = if dead.is_empty() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::table::Table;
 use crate::table::changeset::{ChangeSet, ConflictReason, OnExistingKey, RowConflict};
 use crate::table::deletes::DeadRows;
@@ -13,8 +13,10 @@ use crate::table::edits::{self, Edited};
 use crate::table::keys;
 use crate::table::layout::{self, Layout, Piece, Run};
 use crate::table::rebase::{self, Moves, Rebase, Rebased};
+use crate::table::scan::conform;
 use crate::table::schema;
 use crate::table::snapshot::{DataFile, OnConflict, Snapshot, TableConfig};
+use crate::table::stored;
 use crate::table::widen;
 use crate::table::write::NewRows;
 
@@ -57,14 +59,15 @@ pub(crate) enum Plan {
     Unchanged,
     /// Somebody else's rows are in the way.
     Conflict(Vec<RowConflict>),
+    /// Row ids of the new rows belong to other rows by now: they have to be written again.
+    RowIdsTaken,
 }
 
 impl Table {
     /// Plans a change against a tip.
     ///
     /// # Errors
-    /// `Invalid` if the change does not fit its own base, `Busy` if its row ids were taken; those
-    /// of reading layouts and key columns.
+    /// `Invalid` if the change does not fit its own base; those of reading layouts and key columns.
     pub(crate) async fn plan(&self, change: &ChangeSet, tip: &Arc<Snapshot>) -> Result<Plan> {
         check_counts(change)?;
         let config = change.config.clone().unwrap_or_else(|| tip.config.clone());
@@ -85,7 +88,9 @@ impl Table {
         if let Some(rows) = self.check_keys(&context, &config, &mut moves).await? {
             return Ok(Plan::Conflict(rows));
         }
-        self.check_row_ids(&change.rows, &change.base, tip).await?;
+        if !self.row_ids_free(&change.rows, &change.base, tip).await? {
+            return Ok(Plan::RowIdsTaken);
+        }
         let new_layout = new_layout(&change.rows)?;
         let counts = counts(&moves);
         let mut edited = edits::apply(&tip_layout, &moves.placed(), &new_layout)?;
@@ -234,9 +239,9 @@ impl Table {
         Ok((digests, rows.null_key))
     }
 
-    /// Refuses new rows whose ids another file holds (commit-protocol.md section 7). Ids above
-    /// the tip's watermark are free; below it only those of files can be taken.
-    async fn check_row_ids(&self, rows: &NewRows, base: &Snapshot, tip: &Snapshot) -> Result<()> {
+    /// Whether no other file holds an id of the new rows (commit-protocol.md section 7). Ids
+    /// above the tip's watermark are free; below it only those of files can be taken.
+    async fn row_ids_free(&self, rows: &NewRows, base: &Snapshot, tip: &Snapshot) -> Result<bool> {
         for new in &rows.files {
             let Some(last) = new.first_row_id.checked_add(new.file.rows.saturating_sub(1)) else {
                 return Err(Error::internal("row id out of range"));
@@ -256,11 +261,35 @@ impl Table {
                 let low = u64::try_from(low).unwrap_or_default();
                 let high = u64::try_from(high).unwrap_or_default();
                 if low <= last && new.first_row_id <= high {
-                    return Err(row_ids_taken().with("table", &self.id));
+                    return Ok(false);
                 }
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Writes new rows again, with other row ids; the old files become garbage.
+    ///
+    /// # Errors
+    /// Those of reading and writing data files.
+    pub(crate) async fn rewrite(&self, change: &ChangeSet, tip: &Snapshot) -> Result<NewRows> {
+        let schema = match &change.schema {
+            Some(wanted) => schema::shown_schema(&wanted.columns)?,
+            None => Arc::clone(&change.base.schema),
+        };
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let keys = change.config.as_ref().unwrap_or(&tip.config).keys.clone();
+        let mut writer = self.writer(tip, &schema, &keys)?;
+        for new in &change.rows.files {
+            for batch in stored::read_columns(&self.parts.objects, &new.file, &names).await? {
+                writer.write(conform(&batch, &schema)?).await?;
+            }
+        }
+        let rows = writer.finish().await?;
+        if rows.rows != change.rows.rows {
+            return Err(Error::internal("rewritten rows are not as many as before"));
+        }
+        Ok(rows)
     }
 
     /// Ids of the removed rows of files that stay.
@@ -304,11 +333,6 @@ impl MovedRows {
     fn find(&self, file: &str, row: u32) -> Option<(String, u32)> {
         self.now.get(&self.ids.get(file)?.at(row)?).cloned()
     }
-}
-
-/// The error that asks for the new rows to be written again with other row ids.
-pub(crate) fn row_ids_taken() -> Error {
-    Error::new(ErrorKind::Busy, "row ids of the new rows were taken: they have to be written again")
 }
 
 fn check_counts(change: &ChangeSet) -> Result<()> {

@@ -162,9 +162,8 @@ impl<'a> TypeReader<'a> {
     fn string(&mut self) -> Result<String> {
         self.space();
         let mut chars = self.rest().char_indices();
-        let quote = match chars.next() {
-            Some((_, quote @ ('\'' | '"'))) => quote,
-            _ => return Err(Error::corrupt("expected a quoted name").with("at", self.at)),
+        let Some((_, quote @ ('\'' | '"'))) = chars.next() else {
+            return Err(Error::corrupt("expected a quoted name").with("at", self.at));
         };
         let mut out = String::new();
         let mut escaped = false;
@@ -395,4 +394,68 @@ pub fn to_document(schema: &Schema) -> Result<JsonMap> {
     out.insert(ROW_ID.to_owned(), "Int64".into());
     out.insert(TIMESTAMP.to_owned(), "Datetime(time_unit='us', time_zone='UTC')".into());
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_texts_read_back_as_written() {
+        for text in [
+            "Int8",
+            "UInt64",
+            "Float32",
+            "Boolean",
+            "String",
+            "Date",
+            "Time",
+            "Binary",
+            "Null",
+            "Datetime(time_unit='us', time_zone=None)",
+            "Datetime(time_unit='ns', time_zone='Europe/Zurich')",
+            "Duration(time_unit='ms')",
+            "Decimal(precision=10, scale=2)",
+            "List(Int64)",
+            "List(List(Decimal(precision=38, scale=0)))",
+            "Struct({'a': Int64, 'b': String})",
+            "Struct({'it\\'s': List(Struct({'x, y': Date})), '}': Null})",
+        ] {
+            let data_type = from_text(text).expect(text);
+            assert_eq!(to_text(&data_type).expect(text), text);
+        }
+    }
+
+    #[test]
+    fn spellings_of_other_versions_are_read() {
+        let same = [
+            ("Utf8", "String"),
+            ("Categorical(ordering='physical')", "String"),
+            ("Enum(categories=['a)', 'b'])", "String"),
+            ("Datetime('us')", "Datetime(time_unit='us', time_zone=None)"),
+            ("Datetime('ms', 'UTC')", "Datetime(time_unit='ms', time_zone='UTC')"),
+            ("Decimal(precision=None, scale=4)", "Decimal(precision=38, scale=4)"),
+            ("Decimal(12, 3)", "Decimal(precision=12, scale=3)"),
+            ("Array(Int64, shape=(3,))", "List(Int64)"),
+        ];
+        for (text, stored) in same {
+            assert_eq!(to_text(&from_text(text).expect(text)).expect(text), stored, "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_type_are_refused() {
+        for text in ["", "Objekt", "List(", "Int64x y", "Decimal(99, 2)", "Struct({'a Int64})"] {
+            assert!(from_text(text).is_err(), "{text:?}");
+        }
+        assert!(from_text(&"List(".repeat(10_000)).is_err());
+    }
+
+    #[test]
+    fn large_and_view_types_are_shown_as_plain_ones() {
+        assert_eq!(shown(&DataType::LargeUtf8).expect("text"), DataType::Utf8);
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        assert_eq!(to_text(&dictionary).expect("categorical"), "Categorical");
+        assert_eq!(shown(&dictionary).expect("text"), DataType::Utf8);
+    }
 }

@@ -95,13 +95,14 @@ impl Table {
             if walk.tip.path == named.path {
                 return Ok(Some(Head { tip: named, raw: leaf.raw }));
             }
-            let new = self.point_to(&leaf, &walk.tip, Vec::new()).await?;
+            let tip = self.with_all_columns(walk.tip).await?;
+            let new = self.point_to(&leaf, &tip, Vec::new()).await?;
             if let Some(raw) = new {
                 tracing::info!(
-                    table = %self.id, from = named.version, to = walk.tip.version,
+                    table = %self.id, from = named.version, to = tip.version,
                     "catalogue pointer moved to the newest snapshot"
                 );
-                return Ok(Some(Head { tip: walk.tip, raw }));
+                return Ok(Some(Head { tip, raw }));
             }
         }
         Err(Error::new(ErrorKind::Busy, "other writers keep moving the table")
@@ -141,6 +142,11 @@ impl Table {
             let mark = loop {
                 match self.load_mark(&path).await? {
                     Some(Mark::Gone(next)) if !next.is_empty() && next != path => path = next,
+                    Some(Mark::Gone(_)) => {
+                        return Err(Error::corrupt("vacuumed snapshot does not name the next one")
+                            .with("table", &self.id)
+                            .with("snapshot", path));
+                    }
                     mark => break mark,
                 }
             };

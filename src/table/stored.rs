@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, Int64Array, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, SchemaRef};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
@@ -145,6 +145,14 @@ pub async fn read_columns(
         .build()
         .map_err(|error| read_error(error, file))?;
     stream.try_collect().await.map_err(|error| read_error(error, file))
+}
+
+/// Reads the columns of a data file from its footer.
+///
+/// # Errors
+/// As [`read_columns`].
+pub async fn read_schema(objects: &Objects, file: &DataFile) -> Result<SchemaRef> {
+    Ok(Arc::clone(open(objects, file).await?.schema()))
 }
 
 /// Reads the row ids of a data file.

@@ -194,17 +194,16 @@ impl RowWriter {
         self.held_bytes = 0;
         let encoder = match self.encoder.take() {
             Some(encoder) => encoder,
-            None => self.begin_file(row_ids.min(FILE_ROWS_MAX), &batches).await?,
+            None => {
+                let rows_max = row_ids.min(FILE_ROWS_MAX);
+                let first = reserve(&self.parts, rows_max).await?;
+                let (schema, written_us) = (&self.schema, self.written_us);
+                Box::new(Encoder::new(schema, first, rows_max, written_us, &batches)?)
+            }
         };
         let keys = self.keys.take();
         self.encoding = Some(tokio::task::spawn_blocking(move || encode(encoder, keys, batches)));
         Ok(())
-    }
-
-    async fn begin_file(&mut self, rows_max: u64, batches: &[RecordBatch]) -> Result<Box<Encoder>> {
-        let above = self.parts.row_ids_above;
-        let first = self.parts.catalog.reserve_row_ids(&self.parts.table, rows_max, above).await?;
-        Ok(Box::new(Encoder::new(&self.schema, first, rows_max, self.written_us, batches)?))
     }
 
     /// Waits for the blocking thread; a file that became full goes to the store.
@@ -241,6 +240,10 @@ impl RowWriter {
         }
         Ok(())
     }
+}
+
+async fn reserve(parts: &WriterParts, rows: u64) -> Result<u64> {
+    parts.catalog.reserve_row_ids(&parts.table, rows, parts.row_ids_above).await
 }
 
 fn encode(

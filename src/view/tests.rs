@@ -83,8 +83,8 @@ impl Lab {
             rows: batch.num_rows() as u64,
             columns: 5,
         };
-        let location = path.as_str().into();
-        let put = self.objects.put(&location, bytes.into());
+        let place = object_store::path::Path::from(path);
+        let put = self.objects.put(&place, bytes.into());
         runtime().block_on(put).expect("put");
         self.files.push((file, batch));
         self.files.len() - 1

@@ -28,6 +28,7 @@ impl<'a> Python<'a> {
     }
 
     /// Appends rows and deletes row ids, as an upsert does.
+    #[allow(clippy::too_many_lines, reason = "one document, member by member")]
     async fn writes(&self, hex: &str, rows: &[(i64, &str)], deletes: &[(Arc<str>, i64)]) {
         let leaf: Value = serde_json::from_slice(&self.leaf).expect("json");
         let base = self.table.snapshot_of(&crate::catalog::Leaf { raw: self.leaf.clone() }).await;
@@ -181,4 +182,33 @@ async fn a_table_that_only_python_wrote_is_taken_over_from_its_first_snapshot() 
     append(&lab.table("orders"), &[(4, "ours")]).await;
     assert_eq!(text(&table).await, "1=p 2=p 3=p 4=ours");
     assert_eq!(latest(&table).await.version, 4);
+}
+
+#[tokio::test]
+async fn columns_that_a_narrow_foreign_write_left_out_stay_visible() {
+    let lab = Lab::with_super().await;
+    let table = lab.orders().await;
+    Python::reads(&lab, &table).await.writes("00000000000000f1", &[(1, "p")], &[]).await;
+    // The payload as Python alone would have left it: no member of ours, a narrow frame.
+    let leaf = lab.catalog.leaf(table.id()).await.expect("leaf").expect("exists");
+    let parts = documents::parse_leaf(&leaf.raw).expect("leaf");
+    let mut document = parts.payload.expect("payload");
+    document.remove("mountable");
+    document.insert("schema".to_owned(), json!({"id": "Int32"}));
+    let path = "acme/shop/tables/orders/snapshots/17952536751_00000000000000f2_tables.json";
+    let bytes = Value::Object(document).to_string();
+    table.put_new(path, bytes.clone().into_bytes()).await.expect("put");
+    let swap = LeafSwap {
+        table: table.id().clone(),
+        expected: Some(leaf.raw),
+        new: Some(format!("{{\"version\":9,\"ts\":1,\"path\":\"{path}\"}}").into()),
+        schema: None,
+        now_ms: 1,
+        bump_root: true,
+        audit: Vec::new(),
+    };
+    let _: SwapOutcome = lab.catalog.swap(swap).await.expect("swap");
+    let shown = latest(&lab.table("orders")).await;
+    assert_eq!(shown.schema, schema(), "columns and types of the files count");
+    assert_eq!(text(&lab.table("orders")).await, "1=p");
 }
