@@ -27,8 +27,6 @@ use crate::table::snapshot::DataFile;
 
 mod conform;
 mod footer;
-#[cfg(test)]
-mod tests;
 
 pub use conform::conform;
 use footer::FooterCache;
@@ -154,12 +152,9 @@ impl FileReader {
         schema: SchemaRef,
     ) -> BoxStream<'static, Result<RecordBatch>> {
         let reader = self.clone();
-        let chunks = runs.into_iter().flat_map(|(file, rows)| {
-            chunk_starts(&rows).map(move |start| {
-                let end = rows.end.min(start.saturating_add(SCAN_BATCH_ROWS));
-                (file.clone(), start..end)
-            })
-        });
+        let chunks = runs
+            .into_iter()
+            .flat_map(|(file, rows)| chunks(rows).map(move |rows| (file.clone(), rows)));
         stream::iter(chunks)
             .map(move |(file, rows)| {
                 let (reader, schema) = (reader.clone(), schema.clone());
@@ -186,14 +181,15 @@ pub async fn read_rows(
     reader.read_rows(file, rows, schema).await
 }
 
-fn chunk_starts(rows: &Range<u32>) -> impl Iterator<Item = u32> + use<> {
-    // Chunks begin at multiples of the batch size, where pages and blocks begin as well.
-    let first = rows.start;
-    let aligned = (first / SCAN_BATCH_ROWS + 1).saturating_mul(SCAN_BATCH_ROWS);
-    let end = rows.end;
-    std::iter::once(first)
-        .filter(move |first| *first < end)
-        .chain((aligned..end).step_by(usize::try_from(SCAN_BATCH_ROWS).unwrap_or(usize::MAX)))
+/// Cuts a run of rows at multiples of the batch size, where pages and blocks begin as well.
+fn chunks(rows: Range<u32>) -> impl Iterator<Item = Range<u32>> {
+    let mut start = rows.start;
+    std::iter::from_fn(move || {
+        let border = (start / SCAN_BATCH_ROWS).saturating_add(1).saturating_mul(SCAN_BATCH_ROWS);
+        let chunk = start..rows.end.min(border);
+        start = chunk.end;
+        (!chunk.is_empty()).then_some(chunk)
+    })
 }
 
 /// Pages in memory, ready to be decoded without waiting.

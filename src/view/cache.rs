@@ -37,6 +37,8 @@ where
         .shards(2)
         .estimated_items_capacity(items)
         .weight_capacity(weight_max)
+        // Half for what came lately: what is read ahead must survive until it is read.
+        .hot_allocation(0.5)
         .build();
     match options {
         Ok(options) => {
