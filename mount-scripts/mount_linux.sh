@@ -86,7 +86,8 @@ raise_read_ahead() {
     local device file
     ((read_ahead_kib > 0)) || return 0
     if [ "$dry_run" = yes ]; then
-        echo "echo $read_ahead_kib > /sys/class/bdi/\$(mountpoint -d $(quoted "$directory"))/read_ahead_kb"
+        device="\$(mountpoint -d $(quoted "$directory"))"
+        echo "echo $read_ahead_kib > /sys/class/bdi/$device/read_ahead_kb"
         return 0
     fi
     device=$(mountpoint -d "$directory")

@@ -1,4 +1,4 @@
-"""Reading with the tools that everybody has; the kernel's server with the same file is the model."""
+"""Reading with common tools; the kernel's NFS server with the same file is the model."""
 
 from lab import difference
 from runner import case
@@ -14,7 +14,8 @@ READERS = {
     "awk": "awk -F, 'NR > 1 { s += $3 } END { print s }' t.csv",
     "sort": "sort -t, -k3 -n -r t.csv",
     "cut": "cut -d, -f2 t.csv",
-    "diff": "cp t.csv $SCRATCH/copy && diff t.csv $SCRATCH/copy && cmp t.csv $SCRATCH/copy && echo same",
+    "diff": "cp t.csv $SCRATCH/copy && diff t.csv $SCRATCH/copy && cmp t.csv $SCRATCH/copy && "
+            "echo same",
     "cp_out": "cp t.csv $SCRATCH/out.csv && sha256sum < $SCRATCH/out.csv",
     "dd": "dd if=t.csv bs=7 skip=2 count=3 status=none",
     "od": "od -c t.csv | tail -3",
@@ -25,22 +26,28 @@ READERS = {
     "less_to_a_pipe": "less t.csv | cat",
     "tac_rev_nl": "tac t.csv; rev t.csv; nl t.csv",
     "python_csv": "python3 -c \"import csv; print(list(csv.reader(open('t.csv'))))\"",
-    "md5_of_ranges": "for s in 0 1 4095 4096 4097; do tail -c +$s t.csv | head -c 5000 | md5sum; done",
+    "md5_of_ranges": "for s in 0 1 4095 4096 4097; do tail -c +$s t.csv | head -c 5000 | md5sum; "
+                     "done",
     "mmap": "python3 -c \"import mmap; f = open('t.csv', 'rb'); "
             "print(mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)[-10:])\"",
 }  # fmt: skip
 
 
 def prepared(env, text, name):
-    """The same content in a directory of each server."""
+    """The same content in a directory of each server: (on the gateway, on the model)."""
     scope = f"acme/read_{name}"
-    if name not in env.__dict__.setdefault("read_scopes", {}):
+    loaded = env.__dict__.setdefault("read_loaded", set())
+    models = env.__dict__.setdefault("read_models", {})
+    if name not in loaded:
         env.lab.load(f"{scope}/t", text, "id")
-        oracle = env.oracle.directory() if env.use_oracle else f"{env.guest.scratch}/read_{name}"
+        loaded.add(name)
+    key = (name, env.guest.generation)
+    if key not in models:
+        model = env.oracle.directory() if env.use_oracle else f"{env.guest.scratch}/read_{name}"
         (env.guest.share / "read.csv").write_text(text)
-        env.guest.check(f"mkdir -p {oracle}; cp $SHARE/read.csv {oracle}/t.csv")
-        env.read_scopes[name] = oracle
-    return f"{env.lab.mount()}/{scope}", env.read_scopes[name]
+        env.guest.check(f"mkdir -p {model}; cp $SHARE/read.csv {model}/t.csv")
+        models[key] = model
+    return f"{env.lab.mount()}/{scope}", models[key]
 
 
 def check_reader(env, script, text, name):
@@ -89,7 +96,8 @@ def times_move_with_the_version(env):
 
 @case
 def df_and_du(env):
-    env.guest.check(f"df {env.lab.mount()} && df -i {env.lab.mount()} && du -s {env.lab.mount()}/acme")
+    here, _ = prepared(env, START, "small")
+    env.guest.check(f"df {here} && df -i {here} && du -s {here}")
 
 
 @case
@@ -105,15 +113,18 @@ def grep_r_finds_the_row_once_and_stays_cheap(env):
 
 @case
 def find_of_everything_has_no_errors(env):
+    prepared(env, START, "small")
     done = env.guest.check(f"find {env.lab.mount()} -ls | wc -l", 90)
     assert int(done.text) > 5, done
-    done = env.guest.run(f"find {env.lab.mount()}/acme/read_small -type f -exec cat {{}} + | wc -c", 90)
+    small = f"{env.lab.mount()}/acme/read_small"
+    done = env.guest.run(f"find {small} -type f -exec cat {{}} + | wc -c", 90)
     assert done.rc == 0 and not done.err, done
 
 
 @case
 def a_missing_name_is_no_such_file(env):
-    done = env.guest.run(f"cat {env.lab.mount()}/acme/read_small/none.csv")
+    here, _ = prepared(env, START, "small")
+    done = env.guest.run(f"cat {here}/none.csv")
     assert done.rc == 1 and b"No such file" in done.err, done
 
 

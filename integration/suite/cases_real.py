@@ -94,7 +94,9 @@ def flights_336776_rows_with_nulls(env):
     # Everything but the time zone's spelling is the same text in both.
     import duckdb
 
-    delays = "SELECT carrier, count(*), sum(arr_delay), count(dep_time) FROM '{}' GROUP BY 1 ORDER BY 1"
+    delays = (
+        "SELECT carrier, count(*), sum(arr_delay), count(dep_time) FROM '{}' GROUP BY 1 ORDER BY 1"
+    )
     ours, theirs = (duckdb.sql(delays.format(p)).fetchall() for p in (out, path))
     assert ours == theirs, (ours[:3], theirs[:3])
 
@@ -127,7 +129,8 @@ def flights_work_with_shell_tools(env):
 @case(seconds_max=180)
 def population_346332_rows(env):
     path = env.work / "population.csv"
-    path.write_bytes(gzip.decompress((SITE / "bokeh_sampledata/_data/population.csv.gz").read_bytes()))
+    packed = SITE / "bokeh_sampledata/_data/population.csv.gz"
+    path.write_bytes(gzip.decompress(packed.read_bytes()))
     source = read_csv(str(path))
     assert source.num_rows == 346_332, source.num_rows
     out = round_trip(env, "population", path, source)

@@ -30,6 +30,12 @@ def in_background(env, script, timeout=90):
     return join
 
 
+def appends_in_background(env, directory, last):
+    """Appends rows 100 to `last` one by one; the output has those that were acknowledged."""
+    append = f"echo $i,n$i,$i >> {directory}/t.csv && echo $i"
+    return in_background(env, f"for i in $(seq 100 {last}); do {append}; done", 200)
+
+
 @case
 def handles_and_inode_numbers_survive(env):
     text = large()
@@ -94,9 +100,7 @@ def scratch_that_is_renamed_in_is_committed_when_acknowledged(env):
 @case(seconds_max=240)
 def every_acknowledged_row_is_there_once_after_ten_kills(env):
     lab, directory = served(env, "kills")
-    join = in_background(
-        env, f"for i in $(seq 100 160); do echo $i,n$i,$i >> {directory}/t.csv && echo $i; done", 200
-    )
+    join = appends_in_background(env, directory, 160)
     for _ in range(10):
         time.sleep(0.7)
         lab.kill9()
@@ -116,9 +120,7 @@ def every_acknowledged_row_is_there_once_after_ten_kills(env):
 @case(seconds_max=240)
 def the_same_without_keys(env):
     lab, directory = served(env, "kills_plain", keys=None)
-    join = in_background(
-        env, f"for i in $(seq 100 140); do echo $i,n$i,$i >> {directory}/t.csv && echo $i; done", 200
-    )
+    join = appends_in_background(env, directory, 140)
     for _ in range(6):
         time.sleep(0.7)
         lab.kill9()

@@ -3,10 +3,13 @@
 import csv
 import io
 import json
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
+from guest import GATEWAY_ADDRESS
 from lab import MOUNT_OPTIONS, LabError, free_port
 from runner import case
 from tools import APPENDED, CHANGED, START
@@ -140,7 +143,8 @@ def sub_trees_are_exports(env):
 @case
 def mkdir_makes_a_super_table_and_rmdir_drops_it_when_empty(env):
     point = env.lab.mount()
-    env.guest.check(f"mkdir -p {point}/made/here && printf 'a,b\\n1,x\\n' > {point}/made/here/n.csv")
+    new = f"{point}/made/here"
+    env.guest.check(f"mkdir -p {new} && printf 'a,b\\n1,x\\n' > {new}/n.csv")
     env.lab.expect("made/here/n", "a,b\n1,x\n")
     assert b"here" in env.lab.cli("ls", "made").out
     done = env.guest.run(f"rmdir {point}/made/here")
@@ -182,7 +186,9 @@ def rm_can_be_taken_back(env):
 @case
 def rm_and_new_content_at_once_is_a_save(env):
     scope, directory = table(env, "resave")
-    env.guest.check(f"cd {directory}; sed s/bob/BOB/ t.csv > $SCRATCH/y; rm t.csv; cp $SCRATCH/y t.csv")
+    env.guest.check(
+        f"cd {directory}; sed s/bob/BOB/ t.csv > $SCRATCH/y; rm t.csv; cp $SCRATCH/y t.csv"
+    )
     env.lab.expect(f"{scope}/t", CHANGED)
     rows = records(env.guest.check(f"sleep 1.1; cat {directory}/t/history.csv").text)
     assert len(rows) >= 2, f"the history was lost: {rows}"
@@ -255,6 +261,30 @@ def scratch_files_never_reach_the_lake(env):
     assert "swp" not in " ".join(listed) and "notes" not in " ".join(listed), listed
     env.guest.check(f"cd {directory}; rm -rf .t.csv.swp 4913 t.csv~ '#t.csv#' notes.txt "
                     "'Bad Name.csv' .#t.csv .sb-1")  # fmt: skip
+
+
+@case
+def the_mount_scripts_mount_and_unmount(env):
+    scripts = Path(__file__).resolve().parents[2] / "mount-scripts"
+    for name in ("mount_linux.sh", "umount.sh"):
+        shutil.copy(scripts / name, env.guest.share / name)
+    _, directory = table(env, "scripted")
+    point = f"{env.guest.scratch}/scripted"
+    options = f"--host {GATEWAY_ADDRESS} --port {env.lab.port}"
+    done = env.guest.check(
+        f"$SHARE/mount_linux.sh {options} {point} && cat {point}/acme/scripted/t.csv && "
+        f"cat /sys/class/bdi/$(mountpoint -d {point})/read_ahead_kb && $SHARE/umount.sh {point} && "
+        f"! mountpoint -q {point}"
+    )
+    assert done.text == START + "16384\n", done
+    done = env.guest.check(f"$SHARE/mount_linux.sh --dry-run {options} --path /acme {point}")
+    assert f"{GATEWAY_ADDRESS}:/acme {point}" in done.text, done
+    read_only = env.guest.run(
+        f"$SHARE/mount_linux.sh {options} --read-only --path /acme/scripted {point} && "
+        f"echo 6,fay,60 >> {point}/t.csv; code=$?; $SHARE/umount.sh {point}; exit $code"
+    )
+    assert read_only.rc != 0 and b"Read-only" in read_only.err, read_only
+    assert env.guest.check(f"cat {directory}/t.csv").text == START
 
 
 @case(seconds_max=180)

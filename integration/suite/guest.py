@@ -126,9 +126,12 @@ class Guest:
         ]  # fmt: skip
 
     def _native_command(self):
-        Path(self.scratch).mkdir(parents=True, exist_ok=True)
-        if not os.path.ismount(self.scratch):
-            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", self.scratch], check=True)
+        # In the suite's own mount namespace: nothing of this reaches the machine's directories.
+        for directory in ("/run", "/var/lib/nfs"):
+            if self.generation == 0 and os.path.isdir(directory):
+                subprocess.run(["mount", "-t", "tmpfs", "tmpfs", directory], check=True)
+        for directory in (self.scratch, "/run/lock"):
+            Path(directory).mkdir(parents=True, exist_ok=True)
         agent = str(self.share / "guest_agent.py")
         return [sys.executable, agent, self.address, str(AGENT_PORT), self.scratch,
                 self.guest_share]  # fmt: skip

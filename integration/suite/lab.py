@@ -84,14 +84,18 @@ class Lab:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self.environment(),
+            start_new_session=True,
         )
         try:
             out, err = process.communicate(stdin, timeout)
         except subprocess.TimeoutExpired as error:
-            process.kill()
-            out, err = process.communicate()
-            said = f"stdout {out[-500:]!r}, stderr {err[-1000:]!r}"
+            said = f"stdout {error.stdout!r}, stderr {error.stderr!r}"
             raise LabError(f"mountable {words} still runs after {timeout} s: {said}") from error
+        finally:
+            # Also when the case's own time is over.
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         return Run(process.returncode, out, err, time.monotonic() - before)
 
     def environment(self):
@@ -173,7 +177,8 @@ class Lab:
                 return self
             except OSError as error:
                 if self.process.poll() is not None:
-                    raise LabError(f"gateway ended {self.process.returncode}: {self.log()}") from error
+                    code = self.process.returncode
+                    raise LabError(f"gateway ended {code}: {self.log()}") from error
                 if time.monotonic() > deadline:
                     raise LabError(f"gateway does not listen: {self.log()}") from error
                 time.sleep(0.02)

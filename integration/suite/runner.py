@@ -139,7 +139,8 @@ def explain(error):
     here = os.path.dirname(__file__)
     own = [f"{Path(f.filename).name}:{f.lineno}" for f in frames if f.filename.startswith(here)]
     place = " < ".join(reversed(own[-4:]))
-    text = str(error) if isinstance(error, (AssertionError, CaseTimeout, GuestError)) else repr(error)
+    told = isinstance(error, (AssertionError, CaseTimeout, GuestError))
+    text = str(error) if told else repr(error)
     return f"{text or repr(error)} [{place}]"
 
 
