@@ -16,10 +16,7 @@ MOUNT_OPTIONS = (
     "vers=3,proto=tcp,mountproto=tcp,nolock,hard,timeo=600,retrans=2,"
     "actimeo=1,lookupcache=pos,nosuid,nodev,sync"
 )
-CONFIG = """[[exports]]
-network = "192.168.77.0/24"
-squash = "none"
-"""
+CONFIG = 'exports = ["192.168.77.0/24(rw,no_root_squash)"]\n'
 READY_SECONDS_MAX = 20
 STOP_SECONDS_MAX = 15
 
