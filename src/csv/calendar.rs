@@ -12,11 +12,26 @@ pub(super) type Slot = [u8; SLOT];
 
 pub(super) const DAY_SECONDS: i64 = 86_400;
 
-const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
-2021222324252627282930313233343536373839\
-4041424344454647484950515253545556575859\
-6061626364656667686970717273747576777879\
-8081828384858687888990919293949596979899";
+/// The two digits of the numbers below 100.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut value = 0;
+    let mut digits = [b'0'; 2];
+    while value < 100 {
+        pairs[value] = digits;
+        value += 1;
+        digits[1] += 1;
+        if digits[1] > b'9' {
+            digits = [digits[0] + 1, b'0'];
+        }
+    }
+    pairs
+};
+
+#[inline]
+fn pair(value: u32) -> [u8; 2] {
+    PAIRS.get((value % 100) as usize).copied().unwrap_or_default()
+}
 
 /// Units of a time type in a second, and the digits of its fraction.
 pub(super) fn per_second(unit: TimeUnit) -> (i64, usize) {
@@ -70,26 +85,61 @@ fn month_days(year: i64, month: u8) -> u8 {
     }
 }
 
+/// Text of a day between March of the year 0 and the end of the year 9999.
+///
+/// The computation is that of Neri and Schneider (Euclidean affine functions, 2022): 32-bit
+/// multiplications where `civil` needs divisions.
+#[inline]
+fn near_date(days: i64) -> Option<[u8; 10]> {
+    let days = u32::try_from(days + 719_468).ok().filter(|days| *days <= 3_652_364)?;
+    let scaled = 4 * days + 3;
+    let century = scaled / 146_097;
+    let of_century = scaled % 146_097 / 4;
+    let product = 2_939_745 * u64::from(4 * of_century + 3);
+    let [low, year_of_century] = [product & u64::from(u32::MAX), product >> 32].map(low_word);
+    let day_of_year = low / 2_939_745 / 4;
+    let affine = 2_141 * day_of_year + 197_913;
+    let (month, day) = (affine >> 16, (affine & 0xffff) / 2_141 + 1);
+    let next_year = u32::from(day_of_year >= 306);
+    let year = 100 * century + year_of_century + next_year;
+    let ([a, b], [c, d]) = (pair(year / 100), pair(year));
+    let ([e, f], [g, h]) = (pair(month - 12 * next_year), pair(day));
+    Some([a, b, c, d, b'-', e, f, b'-', g, h])
+}
+
+/// Text of a second of the day.
+#[inline]
+fn clock_text(seconds: u32) -> [u8; 8] {
+    let (minutes, hours) = (seconds / 60, seconds / 3_600);
+    let ([a, b], [c, d], [e, f]) = (pair(hours), pair(minutes % 60), pair(seconds % 60));
+    [a, b, b':', c, d, b':', e, f]
+}
+
 /// Writes `2026-11-21` at `at`; years outside 0..=9999 as `+12026` or `-0044`.
 #[inline]
 pub(super) fn write_date(slot: &mut Slot, at: usize, days: i64) -> usize {
-    let (year, month, day) = civil(days);
-    let at = match u16::try_from(year) {
-        Ok(year) if year <= 9_999 => {
-            put_pair(slot, at, low_byte(i64::from(year / 100)));
-            put_pair(slot, at + 2, low_byte(i64::from(year % 100)));
-            at + 4
-        }
-        _ => write_far_year(slot, at, year),
-    };
-    put(slot, at, b'-');
-    put_pair(slot, at + 1, month);
-    put(slot, at + 3, b'-');
-    put_pair(slot, at + 4, day);
-    at + 6
+    match near_date(days) {
+        Some(text) => put_array(slot, at, text),
+        None => write_far_date(slot, at, days),
+    }
 }
 
 #[cold]
+fn write_far_date(slot: &mut Slot, at: usize, days: i64) -> usize {
+    let (year, month, day) = civil(days);
+    let at = match u32::try_from(year) {
+        Ok(year) if year <= 9_999 => {
+            let at = put_array(slot, at, pair(year / 100));
+            put_array(slot, at, pair(year))
+        }
+        _ => write_far_year(slot, at, year),
+    };
+    let at = put_array(slot, at, *b"-");
+    let at = put_array(slot, at, pair(u32::from(month)));
+    let at = put_array(slot, at, *b"-");
+    put_array(slot, at, pair(u32::from(day)))
+}
+
 fn write_far_year(slot: &mut Slot, at: usize, year: i64) -> usize {
     put(slot, at, if year < 0 { b'-' } else { b'+' });
     let digits = format!("{:04}", year.unsigned_abs());
@@ -105,11 +155,7 @@ pub(super) fn write_clock(
     fraction: i64,
     digits: usize,
 ) -> usize {
-    put_pair(slot, at, low_byte(seconds / 3_600));
-    put(slot, at + 2, b':');
-    put_pair(slot, at + 3, low_byte(seconds / 60 % 60));
-    put(slot, at + 5, b':');
-    put_pair(slot, at + 6, low_byte(seconds % 60));
+    put_array(slot, at, clock_text(u32::try_from(seconds).unwrap_or(0)));
     if fraction == 0 { at + 8 } else { write_fraction(slot, at + 8, fraction, digits) }
 }
 
@@ -131,8 +177,9 @@ pub(super) fn write_fraction(
         let three = fraction % 1_000;
         fraction /= 1_000;
         group -= 3;
-        put(slot, group, b'0' + low_byte(three / 100));
-        put_pair(slot, group + 1, low_byte(three % 100));
+        let three = u32::try_from(three).unwrap_or(0);
+        let ([_, a], [b, c]) = (pair(three / 100), pair(three));
+        put_array(slot, group, [a, b, c]);
     }
     at + 1 + digits
 }
@@ -143,9 +190,18 @@ pub(super) fn write_timestamp(slot: &mut Slot, value: i64, unit: TimeUnit, zoned
     let (per_second, digits) = per_second(unit);
     let seconds = value.div_euclid(per_second);
     let fraction = value.rem_euclid(per_second);
-    let at = write_date(slot, 0, seconds.div_euclid(DAY_SECONDS));
-    put(slot, at, b'T');
-    let at = write_clock(slot, at + 1, seconds.rem_euclid(DAY_SECONDS), fraction, digits);
+    let days = seconds.div_euclid(DAY_SECONDS);
+    let of_day = seconds.rem_euclid(DAY_SECONDS);
+    // The two arms differ in what the compiler knows about the places.
+    let at = if let Some(text) = near_date(days) {
+        put_array(slot, 0, text);
+        put(slot, 10, b'T');
+        write_clock(slot, 11, of_day, fraction, digits)
+    } else {
+        let at = write_far_date(slot, 0, days);
+        put(slot, at, b'T');
+        write_clock(slot, at + 1, of_day, fraction, digits)
+    };
     match zoned {
         Zoned::Naive => at,
         Zoned::Utc => {
@@ -232,11 +288,11 @@ fn put(slot: &mut Slot, at: usize, byte: u8) {
 }
 
 #[inline]
-fn put_pair(slot: &mut Slot, at: usize, value: u8) {
-    let from = usize::from(value % 100) * 2;
-    if let (Some(place), Some(pair)) = (slot.get_mut(at..at + 2), PAIRS.get(from..from + 2)) {
-        place.copy_from_slice(pair);
+fn put_array<const N: usize>(slot: &mut Slot, at: usize, text: [u8; N]) -> usize {
+    if let Some(place) = slot.get_mut(at..at + N) {
+        place.copy_from_slice(&text);
     }
+    at + N
 }
 
 fn put_all(slot: &mut Slot, at: usize, text: &[u8]) -> usize {
@@ -256,7 +312,14 @@ fn low_byte(value: i64) -> u8 {
     value as u8
 }
 
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "callers pass 32 bits")]
+fn low_word(value: u64) -> u32 {
+    value as u32
+}
+
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 mod tests {
     use super::*;
 
@@ -268,10 +331,19 @@ mod tests {
 
     #[test]
     fn every_day_of_far_eras_reads_back() {
-        for start in [-800_000, -720_000, -1, 0, 10_957, 2_932_000, 100_000_000_000] {
-            for day in start..start + 1_500 {
+        let near = -720_000..2_940_000;
+        for range in [-800_000..-798_500, near, 100_000_000_000..100_000_001_500] {
+            for day in range {
                 let (year, month, of_month) = civil(day);
                 assert_eq!(days(year, month, of_month), Some(day));
+                if let Some(text) = near_date(day) {
+                    let ([y1, y2], [y3, y4]) =
+                        (PAIRS[year as usize / 100], PAIRS[year as usize % 100]);
+                    let ([m1, m2], [d1, d2]) = (PAIRS[month as usize], PAIRS[of_month as usize]);
+                    assert_eq!(text, [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2]);
+                } else {
+                    assert!(!(1..=9_999).contains(&year));
+                }
             }
         }
         assert_eq!(days(2023, 2, 29), None);

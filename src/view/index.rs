@@ -117,7 +117,7 @@ impl FileIndex {
         if row >= self.rows {
             return Some(self.text_bytes());
         }
-        (row % self.block_rows.max(1) == 0).then(|| self.start_of(self.block_of_row(row)))
+        row.is_multiple_of(self.block_rows.max(1)).then(|| self.start_of(self.block_of_row(row)))
     }
 
     /// Length of each block's text.

@@ -27,6 +27,7 @@ mod build;
 mod cache;
 mod index;
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small test data")]
 mod tests;
 mod text;
 
