@@ -124,10 +124,8 @@ mod tests {
         let second = trail.fields(&who, &table, &event);
         assert_eq!(first.len(), 22);
         assert_ne!(head(&first), head(&second));
-        let again = AuditTrail::new(
-            Arc::new(ManualClock::new(1_795_253_675_027, 7)),
-            "host-1".to_owned(),
-        );
+        let again =
+            AuditTrail::new(Arc::new(ManualClock::new(1_795_253_675_027, 7)), "host-1".to_owned());
         assert_eq!(head(&first), head(&again.fields(&who, &table, &event)));
     }
 }

@@ -129,8 +129,8 @@ impl Lake {
         catalog: SharedCatalog,
         clock: SharedClock,
     ) -> Result<Self> {
-        let index_dir = (!settings.state.as_os_str().is_empty())
-            .then(|| settings.state.join("index"));
+        let index_dir =
+            (!settings.state.as_os_str().is_empty()).then(|| settings.state.join("index"));
         let views = Arc::new(Views::new(
             Arc::clone(&objects),
             ViewSettings {
@@ -304,7 +304,9 @@ impl Lake {
             let table = id.table(name);
             match self.table(&table).snapshot_of(&leaf).await {
                 Ok(snapshot) => snapshots.push(self.remember(snapshot)),
-                Err(error) => tracing::warn!(%table, %error, "leave out a table that cannot be read"),
+                Err(error) => {
+                    tracing::warn!(%table, %error, "leave out a table that cannot be read")
+                }
             }
         }
         Ok(snapshots)
@@ -315,9 +317,8 @@ impl Lake {
     fn remember(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
         let now = self.0.clock.monotonic_ns();
         let mut pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = pointers
-            .entry(snapshot.table.clone())
-            .or_insert_with(|| (now, Arc::clone(&snapshot)));
+        let entry =
+            pointers.entry(snapshot.table.clone()).or_insert_with(|| (now, Arc::clone(&snapshot)));
         // The same version is kept as the same object, so that views of it are shared.
         if entry.1.path != snapshot.path {
             entry.1 = snapshot;
@@ -531,7 +532,8 @@ impl Lake {
         self.allow_super(who, id, Permission::Read).await?;
         let key = DocKey::Trash(id.clone(), trash_name.to_owned());
         let doc = self.0.catalog.doc(&key).await?;
-        let doc = doc.ok_or_else(|| Error::not_found("not in the trash").with("name", trash_name))?;
+        let doc =
+            doc.ok_or_else(|| Error::not_found("not in the trash").with("name", trash_name))?;
         let entry: serde_json::Value = serde_json::from_slice(&doc).map_err(|error| {
             Error::corrupt("read the trash").with("name", trash_name).caused_by(error)
         })?;
@@ -639,8 +641,7 @@ impl Lake {
             if let Some(stored) = self.0.catalog.doc(&key).await? {
                 return Ok(*blake3::hash(&stored).as_bytes());
             }
-            let fresh: Vec<u8> =
-                (0..4).flat_map(|_| self.0.clock.random().to_le_bytes()).collect();
+            let fresh: Vec<u8> = (0..4).flat_map(|_| self.0.clock.random().to_le_bytes()).collect();
             let fresh = random_text(&fresh);
             if self.0.catalog.put_doc(&key, Expected::Absent, fresh.clone()).await? {
                 return Ok(*blake3::hash(&fresh).as_bytes());

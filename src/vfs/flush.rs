@@ -125,11 +125,8 @@ impl Vfs {
         slot: &Slot,
         base: &Arc<CsvView>,
     ) -> Result<Saved> {
-        let unchanged = Saved {
-            snapshot: Arc::clone(base.snapshot()),
-            same_text: true,
-            same_rows: true,
-        };
+        let unchanged =
+            Saved { snapshot: Arc::clone(base.snapshot()), same_text: true, same_rows: true };
         if base.rows() == 0 {
             return Ok(unchanged);
         }

@@ -71,8 +71,7 @@ impl Vfs {
         make_private_directory(&staged)?;
         make_private_directory(&settings.state.join("rejected"))?;
         let limits = &settings.limits;
-        let area =
-            StagingArea::new(staged, limits.staged_bytes_max, limits.staged_file_bytes_max);
+        let area = StagingArea::new(staged, limits.staged_bytes_max, limits.staged_file_bytes_max);
         let last_id = super::recover::last_id(&area)?;
         let handle_key = lake.secret("handle-key").await?;
         let vfs = Arc::new(Self {
@@ -236,8 +235,7 @@ fn make_private_directory(path: &Path) -> Result<()> {
 
 /// Makes the state directory and keeps other processes out of it.
 fn take_state_directory(path: &Path) -> Result<std::fs::File> {
-    make_private_directory(path)
-        .map_err(|error| error.with("state directory", path.display()))?;
+    make_private_directory(path).map_err(|error| error.with("state directory", path.display()))?;
     let lock = std::fs::OpenOptions::new()
         .create(true)
         .truncate(false)

@@ -268,8 +268,7 @@ impl Vfs {
 
 fn history_csv(history: &[std::sync::Arc<Snapshot>]) -> Vec<u8> {
     let mut out =
-        b"version,time,operation,rows,added,updated,removed,role,client,message,path\n"
-            .to_vec();
+        b"version,time,operation,rows,added,updated,removed,role,client,message,path\n".to_vec();
     for snapshot in history.iter().rev() {
         let lineage = &snapshot.lineage;
         let rows: [&str; 11] = [

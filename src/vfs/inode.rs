@@ -92,14 +92,6 @@ impl Inodes {
         self.record(number, &to.to_text());
     }
 
-    /// Forgets a node that is gone for good.
-    pub(super) fn forget(&self, node: &Node) {
-        let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = maps.numbers.remove(node) {
-            maps.nodes.remove(&number);
-        }
-    }
-
     fn record(&self, number: u64, text: &str) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = log.write_all(format!("{number:x}\t{text}\n").as_bytes()) {

@@ -7,9 +7,7 @@ use super::namespace::{NAME_BYTES_MAX, Node, SuperChild, super_child, super_of};
 use super::scratch::ScratchKind;
 use super::slot::{Displaced, EditKey, Slot};
 use super::staged::StagedFile;
-use super::{
-    Caller, Changed, CreateMode, Entry, FsError, FsResult, Handle, PreAttr, SetAttr,
-};
+use super::{Caller, Changed, CreateMode, Entry, FsError, FsResult, Handle, PreAttr, SetAttr};
 use crate::error::{Error, ErrorKind};
 use crate::lake::{At, CsvView, OrgName};
 
@@ -46,11 +44,7 @@ impl Vfs {
         Changed { before: before.as_ref().map(PreAttr::from), after, result }
     }
 
-    pub(super) async fn directory_attr(
-        &self,
-        caller: &Caller,
-        dir: Handle,
-    ) -> Option<super::Attr> {
+    pub(super) async fn directory_attr(&self, caller: &Caller, dir: Handle) -> Option<super::Attr> {
         let node = self.node(dir).ok()?;
         self.node_attr(caller, dir, &node).await.ok()
     }

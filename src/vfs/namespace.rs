@@ -288,11 +288,20 @@ mod tests {
         assert_eq!(super_child(b"orders.csv"), SuperChild::Table(simple("orders")));
         assert_eq!(super_child(b"orders"), SuperChild::About(simple("orders")));
         assert_eq!(super_child(b".trash"), SuperChild::Trash);
-        for scratch in
-            [&b"sedAbC123"[..], b".orders.csv.swp", b"4913", b"orders.csv~", b"#orders.csv#",
-             b".#orders.csv", b".~lock.orders.csv#", b"._orders.csv", b".DS_Store", b".nfs0001",
-             b".orders.csv.AbC123", b"\xff\xfe.csv"]
-        {
+        for scratch in [
+            &b"sedAbC123"[..],
+            b".orders.csv.swp",
+            b"4913",
+            b"orders.csv~",
+            b"#orders.csv#",
+            b".#orders.csv",
+            b".~lock.orders.csv#",
+            b"._orders.csv",
+            b".DS_Store",
+            b".nfs0001",
+            b".orders.csv.AbC123",
+            b"\xff\xfe.csv",
+        ] {
             assert_eq!(super_child(scratch), SuperChild::Scratch, "{scratch:?}");
         }
         for refused in [&b"My Orders.csv"[..], b"2024.csv", b"Orders.csv", b"my-orders.csv"] {

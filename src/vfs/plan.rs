@@ -64,8 +64,6 @@ pub(super) struct Planned {
     pub(super) same_text: bool,
     /// First new row and text offset of each run of new rows.
     places: Vec<(u64, u64)>,
-    /// Where the staged text's rows begin.
-    body: u64,
     rows_before: u64,
 }
 
@@ -80,7 +78,6 @@ pub(super) fn plan(mut request: Plan) -> Result<Planned, PlanError> {
     let mut work = Work {
         planned: Planned {
             same_text: request.header_same,
-            body: request.body,
             rows_before: request.rows_before,
             ..Planned::default()
         },
@@ -146,14 +143,13 @@ impl Work {
         let at = self.request.ordinal(hunk.base.start)?;
         let len = hunk.edited.end - hunk.edited.start;
         if hunk.edited.is_empty() {
-            self.edit(at, hunk.base_records, 0, hunk.edited.start);
+            self.edit(at, hunk.base_records, 0);
             return Ok(());
         }
         if hunk.base_records > 0 && len <= RESPELL_BYTES_MAX && self.request.base.is_some() {
             return self.respelled(hunk, at);
         }
         let before = self.new_rows;
-        let offset = hunk.edited.start;
         let mut inserted = 0_u64;
         let mut reader = Chunks::new(hunk.edited.clone());
         while let Some((start, chunk)) = reader.next(&mut self.request.text)? {
@@ -165,7 +161,7 @@ impl Work {
             self.send(batch)?;
         }
         self.new_rows = before + inserted;
-        self.edit(at, hunk.base_records, inserted, offset);
+        self.edit(at, hunk.base_records, inserted);
         Ok(())
     }
 
@@ -208,7 +204,7 @@ impl Work {
                 self.send(batch)?;
             }
             let insert = u64::try_from(last - first).unwrap_or(u64::MAX);
-            self.edit(start, inner.base_records, insert, hunk.edited.start);
+            self.edit(start, inner.base_records, insert);
         }
         Ok(())
     }
@@ -219,7 +215,7 @@ impl Work {
         Ok(parts.concat().into())
     }
 
-    fn edit(&mut self, at: u64, remove: u64, insert: u64, _offset: u64) {
+    fn edit(&mut self, at: u64, remove: u64, insert: u64) {
         if remove == 0 && insert == 0 {
             return;
         }
@@ -345,9 +341,7 @@ fn conflict_rejection(reason: ConflictReason) -> Rejection {
         ConflictReason::DuplicateKey => {
             ("MNT-1312", "two rows of the file have the same key", "keep one of them")
         }
-        ConflictReason::NullKey => {
-            ("MNT-1313", "a key column has no value", "give the row a key")
-        }
+        ConflictReason::NullKey => ("MNT-1313", "a key column has no value", "give the row a key"),
         ConflictReason::SchemaChangedByOther => (
             "MNT-1314",
             "the columns were changed by somebody else since you read the file",

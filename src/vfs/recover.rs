@@ -109,12 +109,7 @@ impl Vfs {
         Ok(())
     }
 
-    fn recover_scratch(
-        &self,
-        area: &Arc<StagingArea>,
-        id: u64,
-        meta: ScratchMeta,
-    ) -> Result<()> {
+    fn recover_scratch(&self, area: &Arc<StagingArea>, id: u64, meta: ScratchMeta) -> Result<()> {
         let file = match meta.kind {
             super::scratch::ScratchKind::File => Some(StagedFile::recover(area, id)?),
             _ => None,
@@ -123,12 +118,7 @@ impl Vfs {
         Ok(())
     }
 
-    async fn recover_edit(
-        &self,
-        area: &Arc<StagingArea>,
-        id: u64,
-        note: EditNote,
-    ) -> Result<()> {
+    async fn recover_edit(&self, area: &Arc<StagingArea>, id: u64, note: EditNote) -> Result<()> {
         let table = TableId::parse(&note.table)?;
         let mut file = StagedFile::recover(area, id)?;
         file.keep_on_disk();
@@ -142,9 +132,7 @@ impl Vfs {
         let slot = self.slot(&table);
         let who = self.principal(&caller);
         let view = async |version: Option<u64>| match version {
-            Some(version) => {
-                self.lake.view(&who, &table, At::Version(version)).await.map(Some)
-            }
+            Some(version) => self.lake.view(&who, &table, At::Version(version)).await.map(Some),
             None => Ok(None),
         };
         let below = view(note.below).await?;

@@ -51,8 +51,7 @@ impl Vfs {
     ) -> Result<()> {
         let attempt = self.new_attempt();
         let kept = self.keep_text(slot, edit, text, &attempt).await;
-        let mut refusal =
-            self.template(&edit.caller, &slot.table, &attempt, &kept, error.kind());
+        let mut refusal = self.template(&edit.caller, &slot.table, &attempt, &kept, error.kind());
         refusal.reason = error.to_string();
         (refusal.code, refusal.remedy) = advice(error.kind());
         self.forget_edit(slot, key, &[refusal]).await;
@@ -101,12 +100,7 @@ impl Vfs {
     }
 
     /// Refuses a name that looks like a table and cannot be one.
-    pub(super) async fn refuse_name(
-        &self,
-        caller: &Caller,
-        id: &SuperId,
-        name: &[u8],
-    ) -> FsError {
+    pub(super) async fn refuse_name(&self, caller: &Caller, id: &SuperId, name: &[u8]) -> FsError {
         let name = String::from_utf8_lossy(name).into_owned();
         let reason = format!(
             "{name:?} cannot be the name of a table: use lower-case letters, digits and _, \

@@ -185,11 +185,7 @@ impl Vfs {
 
     /// What the author of a whole new file had read: the version that was moved away, else the
     /// one that this client read last, else the newest.
-    async fn author_base(
-        &self,
-        caller: &Caller,
-        slot: &Slot,
-    ) -> FsResult<Option<Arc<CsvView>>> {
+    async fn author_base(&self, caller: &Caller, slot: &Slot) -> FsResult<Option<Arc<CsvView>>> {
         if let Some(view) = self.displaced_view(caller, slot).await? {
             return Ok(Some(view));
         }
@@ -263,8 +259,7 @@ impl Vfs {
         let against = self.author_base(caller, to).await?;
         let id = self.scratch.fresh_id();
         let file = super::staged::StagedFile::create(self.scratch.area(), id, view.len())?;
-        let key =
-            EditKey { client: Arc::clone(&caller.client), version: self.fresh_birth() };
+        let key = EditKey { client: Arc::clone(&caller.client), version: self.fresh_birth() };
         {
             let _changing = to.changing.lock().await;
             let edit = self.new_edit(caller, file, Some(view), against);
@@ -371,13 +366,7 @@ impl Vfs {
                 }
             }
         };
-        let id = self.scratch.create_view(
-            at,
-            &attr,
-            &slot.table,
-            version.unwrap_or(0),
-            content,
-        )?;
+        let id = self.scratch.create_view(at, &attr, &slot.table, version.unwrap_or(0), content)?;
         if version.is_none() {
             self.scratch.update(id, |meta| meta.base = None)?;
         }

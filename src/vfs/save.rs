@@ -101,8 +101,7 @@ impl Save<'_> {
             on_existing_key: OnExistingKey::Refuse,
         };
         let operation = planned.operation(target.changed);
-        let outcome =
-            self.lake.commit(self.who, self.table, change, operation, "").await?;
+        let outcome = self.lake.commit(self.who, self.table, change, operation, "").await?;
         self.finish(&base, &planned, outcome).await
     }
 
@@ -116,11 +115,7 @@ impl Save<'_> {
             CommitOutcome::Committed { snapshot, .. } | CommitOutcome::Unchanged { snapshot } => {
                 let next = base.snapshot().version.saturating_add(1);
                 let merged = snapshot.version > next;
-                Ok(Saved {
-                    same_text: planned.same_text && !merged,
-                    same_rows: !merged,
-                    snapshot,
-                })
+                Ok(Saved { same_text: planned.same_text && !merged, same_rows: !merged, snapshot })
             }
             CommitOutcome::Conflict { rows, .. } => {
                 let mut rejections = Vec::new();
@@ -164,8 +159,7 @@ impl Save<'_> {
             let same_text = self.same_bytes(base.header()).await?;
             return Ok(Saved { snapshot, same_text, same_rows: true });
         }
-        let target =
-            Target { schema, base: Some(Arc::clone(&base)), changed: false, config: None };
+        let target = Target { schema, base: Some(Arc::clone(&base)), changed: false, config: None };
         let (planned, rows) = self.collect(&target, names, body).await?;
         let change = ChangeSet {
             base: snapshot,
@@ -195,12 +189,7 @@ impl Save<'_> {
     }
 
     /// What the header asks for against the base's columns.
-    async fn target(
-        &self,
-        base: &Arc<CsvView>,
-        names: &[String],
-        body: u64,
-    ) -> SaveResult<Target> {
+    async fn target(&self, base: &Arc<CsvView>, names: &[String], body: u64) -> SaveResult<Target> {
         let schema = base.schema();
         let old: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let untyped = base.rows() == 0
@@ -274,9 +263,8 @@ impl Save<'_> {
         while let Some(batch) = batches.recv().await {
             let writer = match &mut writer {
                 Some(writer) => writer,
-                None => writer.insert(
-                    self.lake.writer(self.who, self.table, &target.schema, &keys).await?,
-                ),
+                None => writer
+                    .insert(self.lake.writer(self.who, self.table, &target.schema, &keys).await?),
             };
             writer.write(batch).await?;
         }

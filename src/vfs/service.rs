@@ -45,8 +45,7 @@ impl Vfs {
         };
         if let Node::Table(table) = &node {
             let slot = self.slot(table);
-            let mut changed =
-                self.set_table_attr(caller, &slot, resolved, set, guard).await;
+            let mut changed = self.set_table_attr(caller, &slot, resolved, set, guard).await;
             if let Some(after) = &mut changed.after {
                 after.inode = handle.inode;
             }
@@ -310,12 +309,7 @@ impl FileSystem for Vfs {
         self.in_directory(caller, dir, remove).await
     }
 
-    async fn rename(
-        &self,
-        caller: &Caller,
-        from: (Handle, &[u8]),
-        to: (Handle, &[u8]),
-    ) -> Moved {
+    async fn rename(&self, caller: &Caller, from: (Handle, &[u8]), to: (Handle, &[u8])) -> Moved {
         let from_before = self.directory_attr(caller, from.0).await;
         let to_before = self.directory_attr(caller, to.0).await;
         let result = self.rename_name(caller, from, to).await;
@@ -336,11 +330,7 @@ impl FileSystem for Vfs {
     async fn link(&self, caller: &Caller, handle: Handle, to: (Handle, &[u8])) -> Moved {
         let link = self.link_file(caller, handle, to.0, to.1);
         let changed = self.in_directory(caller, to.0, link).await;
-        Moved {
-            from: (None, None),
-            to: (changed.before, changed.after),
-            result: changed.result,
-        }
+        Moved { from: (None, None), to: (changed.before, changed.after), result: changed.result }
     }
 
     async fn readdir(
@@ -392,10 +382,8 @@ impl FileSystem for Vfs {
                 let synced = match node {
                     Node::Scratch(id) => match self.scratch.file(*id) {
                         Ok(file) => {
-                            let files = file
-                                .lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .files_to_sync();
+                            let files =
+                                file.lock().unwrap_or_else(PoisonError::into_inner).files_to_sync();
                             match files {
                                 Ok(files) => sync_files(files).await,
                                 Err(error) => Err(error),
@@ -422,4 +410,3 @@ impl FileSystem for Vfs {
         self.key()
     }
 }
-

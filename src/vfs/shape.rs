@@ -33,10 +33,14 @@ pub(super) async fn shape_of(
     let unchanged_below = same_extents(text, base, base.len().min(size)).await?;
     let shows_base = text.content().base_limit >= base.len() || covers(text, base.len());
     let append = size > base.len() && shows_base && unchanged_below;
-    let prefix = size < base.len() && unchanged_below && whole_prefix(text);
+    let prefix = size < base.len() && unchanged_below && text.content().is_whole();
     let least = base.len() / 100 * (100 - u64::from(limits.shrink_percent.min(100)));
     let doubtful = base.rows() > 0 && (prefix || size <= header || size < least);
-    let reaches_end = size >= base.len() || same_tail(text, base).await?;
+    // Bytes of the base that still stand behind what was written may be cut off next (an editor
+    // that writes shorter content in place and then truncates): they are no sign of an end.
+    let end_is_new = text.content().base_limit < base.len()
+        || text.content().extents.covers(size.saturating_sub(1)..size);
+    let reaches_end = end_is_new && (size >= base.len() || same_tail(text, base).await?);
     Ok(Shape { complete, append, doubtful, reaches_end })
 }
 
@@ -49,10 +53,6 @@ fn covers(text: &Frozen, end: u64) -> bool {
     let content = text.content();
     let shown = content.base_limit.min(end);
     content.extents.covers(shown..end)
-}
-
-fn whole_prefix(text: &Frozen) -> bool {
-    text.content().is_whole()
 }
 
 /// Whether the written parts below `end` equal the base.

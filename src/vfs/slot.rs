@@ -252,11 +252,14 @@ pub(super) fn decide(shape: Shape, trigger: Trigger) -> Decision {
 mod tests {
     use super::*;
 
-    const APPEND: Shape = Shape { complete: true, append: true, doubtful: false, reaches_end: true };
+    const APPEND: Shape =
+        Shape { complete: true, append: true, doubtful: false, reaches_end: true };
     const REWRITE: Shape =
         Shape { complete: true, append: false, doubtful: false, reaches_end: false };
-    const PREFIX: Shape = Shape { complete: true, append: false, doubtful: true, reaches_end: false };
-    const PART: Shape = Shape { complete: false, append: true, doubtful: false, reaches_end: false };
+    const PREFIX: Shape =
+        Shape { complete: true, append: false, doubtful: true, reaches_end: false };
+    const PART: Shape =
+        Shape { complete: false, append: true, doubtful: false, reaches_end: false };
 
     #[test]
     fn an_append_is_judged_in_the_write_that_brings_it() {

@@ -359,15 +359,17 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let mut file = StagedFile::create(&area(directory.path()), 1, 100).expect("create");
         file.write(10, b"hello").expect("write");
-        assert_eq!(file.content().parts(0..200), [
-            Part::Base(0, 10),
-            Part::Staged(10, 15),
-            Part::Base(15, 100)
-        ]);
+        assert_eq!(
+            file.content().parts(0..200),
+            [Part::Base(0, 10), Part::Staged(10, 15), Part::Base(15, 100)]
+        );
         assert!(file.content().is_whole());
         file.truncate(12).expect("truncate");
         file.truncate(20).expect("grow");
-        assert_eq!(file.content().parts(0..200), [Part::Base(0, 10), Part::Staged(10, 12), Part::Zero(8)]);
+        assert_eq!(
+            file.content().parts(0..200),
+            [Part::Base(0, 10), Part::Staged(10, 12), Part::Zero(8)]
+        );
         assert!(!file.content().is_whole());
         assert_eq!(file.size(), 20);
     }

@@ -14,7 +14,7 @@ use super::{
     Attr, Caller, Changed, FileTime, FsError, FsResult, Handle, PreAttr, ReadReply, SetAttr,
     SetTime, Stability, Verifier, WriteReply,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::lake::{At, CsvView, Snapshot, TableId};
 
 /// What a table's handle shows at the moment.
@@ -88,8 +88,7 @@ impl Vfs {
         if strict == Strict::Yes && !in_use && !displaced {
             return Err(FsError::Stale);
         }
-        match self.lake.snapshot(&self.principal(caller), &slot.table, At::Version(version)).await
-        {
+        match self.lake.snapshot(&self.principal(caller), &slot.table, At::Version(version)).await {
             Ok(snapshot) => Ok(Shown::Snapshot(snapshot)),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(FsError::Stale),
             Err(error) => Err(error.into()),
@@ -492,9 +491,11 @@ impl Vfs {
             changing = slot.changing.lock().await;
             let quiet = slot.state().edits.get(&key).is_some_and(|edit| edit.writes == writes);
             if quiet {
-                result = self.flush(slot, &key, Trigger::Commit).await.map(|()| None).map_err(
-                    FsError::from,
-                );
+                result = self
+                    .flush(slot, &key, Trigger::Commit)
+                    .await
+                    .map(|()| None)
+                    .map_err(FsError::from);
             }
         }
         let after = self.loose_attr(caller, slot, handle).await;
@@ -549,4 +550,3 @@ fn version_time(snapshot: &Snapshot) -> FileTime {
     let nanos = i64::try_from(snapshot.version % 1_000_000).unwrap_or(0);
     attr::time_of_ns(snapshot.committed_ms.saturating_mul(1_000_000).saturating_add(nanos))
 }
-

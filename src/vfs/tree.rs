@@ -104,12 +104,7 @@ impl Vfs {
         Some((self.slot(&table), Handle { inode, version: became.version }))
     }
 
-    pub(super) async fn find(
-        &self,
-        caller: &Caller,
-        dir: Handle,
-        name: &[u8],
-    ) -> FsResult<Entry> {
+    pub(super) async fn find(&self, caller: &Caller, dir: Handle, name: &[u8]) -> FsResult<Entry> {
         if name.len() > NAME_BYTES_MAX {
             return Err(FsError::NameTooLong);
         }
@@ -399,7 +394,8 @@ impl Vfs {
         for (name, id) in self.scratch.children(dir.inode) {
             names.insert(name, Child::Node(Node::Scratch(id)));
         }
-        let dots = [(b".".to_vec(), Child::Node(node.clone())), (b"..".to_vec(), Child::Node(parent))];
+        let dots =
+            [(b".".to_vec(), Child::Node(node.clone())), (b"..".to_vec(), Child::Node(parent))];
         Ok(dots.into_iter().chain(names).collect())
     }
 
