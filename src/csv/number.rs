@@ -23,7 +23,24 @@ pub(super) fn integer_length(magnitude: u64, negative: bool) -> u64 {
 #[inline]
 pub(super) fn write_float<F: zmij::Float>(slot: &mut Slot, value: F) -> usize {
     let mut buffer = zmij::Buffer::new();
-    fill(slot, buffer.format(value).as_bytes())
+    let text = buffer.format(value).as_bytes();
+    match memchr::memchr(b'+', text) {
+        None => fill(slot, text),
+        // `1e+300`: the sign says nothing, and the text would not be the shortest.
+        Some(sign) => {
+            let (mantissa, exponent) = text.split_at(sign);
+            let written = fill(slot, mantissa);
+            let rest = slot.get_mut(written..).unwrap_or_default();
+            let exponent = exponent.get(1..).unwrap_or_default();
+            match rest.get_mut(..exponent.len()) {
+                Some(place) => {
+                    place.copy_from_slice(exponent);
+                    written + exponent.len()
+                }
+                None => 0,
+            }
+        }
+    }
 }
 
 /// Writes a half-precision float given as the single-precision float of the same value.

@@ -4,7 +4,7 @@ use super::{Attr, FileKind, FileTime, SetTime};
 
 /// File system id of the tree.
 pub(super) const FSID: u64 = 0x4d4e_5442;
-/// File system id of what repeats data (`.at/`, `.trash/`): `du -x` and friends stay out.
+/// File system id of what repeats data (`.at/`): `du -x` and friends stay out.
 pub(super) const FSID_REPEATED: u64 = 0x4d4e_5443;
 
 /// A protocol time from nanoseconds since 1970.

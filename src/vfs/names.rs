@@ -27,6 +27,18 @@ pub(super) fn check_name(name: &[u8]) -> FsResult<()> {
     Ok(())
 }
 
+/// A directory that a user would take for an organization or a SuperTable must be one; hidden
+/// names (`.Trash-1000`, `.git`) are scratch.
+fn refuse_visible(name: &[u8]) -> FsResult<()> {
+    if name.starts_with(b".") {
+        return Ok(());
+    }
+    Err(FsError::Lake(Error::invalid(
+        "name not allowed: use lower-case letters, digits, _ and -, beginning with a letter or \
+         digit",
+    )))
+}
+
 impl Vfs {
     /// Runs a change of a directory and reports its attributes before and after.
     pub(super) async fn in_directory<T>(
@@ -223,12 +235,14 @@ impl Vfs {
                     self.lake.create_organization(&who, &org).await?;
                     return self.entry(caller, &Node::Org(org)).await;
                 }
+                refuse_visible(name)?;
             }
             Node::Org(org) => {
                 if let Some(id) = super_of(org, name) {
                     self.lake.create_super(&who, &id).await?;
                     return self.entry(caller, &Node::Super(id)).await;
                 }
+                refuse_visible(name)?;
             }
             Node::Super(_) | Node::Scratch(_) => {}
             _ => {

@@ -59,9 +59,9 @@ impl Vfs {
             }
             Node::TrashFile(id, name) => {
                 let snapshot = self.lake.trashed(&self.principal(caller), id, name).await?;
+                // The same file system as the tables: `mv .trash/x.csv .` has to be a rename.
                 let mut attr = self.snapshot_attr(None, inode, &snapshot).await?;
                 attr.mode = 0o444;
-                attr.fsid = FSID_REPEATED;
                 Ok(attr)
             }
             Node::About(table) => {
@@ -72,7 +72,7 @@ impl Vfs {
             node if node.is_directory() == Some(true) => {
                 let mut attr =
                     attr::directory(self.owner, inode, writable, self.directory_time(inode));
-                if matches!(node, Node::At(_) | Node::AtVersion(..) | Node::Trash(_)) {
+                if matches!(node, Node::At(_) | Node::AtVersion(..)) {
                     attr.mode = 0o555;
                     attr.fsid = FSID_REPEATED;
                 }
