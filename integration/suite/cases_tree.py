@@ -254,13 +254,16 @@ def a_change_by_the_engine_shows_on_the_mount(env):
 def scratch_files_never_reach_the_lake(env):
     scope, directory = table(env, "scratch")
     env.guest.check(
-        f"cd {directory}; for n in .t.csv.swp 4913 t.csv~ '#t.csv#' notes.txt 'Bad Name.csv'; do "
+        f"cd {directory}; for n in .t.csv.swp 4913 t.csv~ '#t.csv#' notes.txt; do "
         "echo x > \"$n\" && grep -q x \"$n\" || exit 1; done; ln -s nowhere .#t.csv; mkdir .sb-1"
     )
     listed = env.lab.cli("ls", scope).out.decode().split()
     assert "swp" not in " ".join(listed) and "notes" not in " ".join(listed), listed
     env.guest.check(f"cd {directory}; rm -rf .t.csv.swp 4913 t.csv~ '#t.csv#' notes.txt "
-                    "'Bad Name.csv' .#t.csv .sb-1")  # fmt: skip
+                    ".#t.csv .sb-1")  # fmt: skip
+    # A name that was meant to be a table's and cannot be one is refused, not hidden in scratch.
+    done = env.guest.run(f"echo a,b > '{directory}/Bad Name.csv'")
+    assert done.rc != 0, "a table name that is not allowed was taken"
 
 
 @case
