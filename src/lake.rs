@@ -88,14 +88,11 @@ impl Lake {
     /// `NotFound` if there is no lake, `Unavailable` if storage or catalogue does not answer,
     /// `Invalid` for settings that cannot be right.
     pub async fn open(settings: &Settings, clock: SharedClock) -> Result<Self> {
+        store::check_present(&settings.lake, settings.catalog.is_none())?;
         let lake = Self::connect(settings, clock).await?;
         let marked = store::get(&lake.0.objects, store::layout::LAKE_MARKER).await?.is_some();
         if !marked && lake.0.catalog.organizations().await?.is_empty() {
-            return Err(Error::not_found(
-                "there is no lake here; make one with `mountable init`, or check the location \
-                 and the catalogue",
-            )
-            .with("lake", &settings.lake));
+            return Err(store::no_lake(&settings.lake));
         }
         Ok(lake)
     }
@@ -319,8 +316,12 @@ impl Lake {
         let mut pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
         let entry =
             pointers.entry(snapshot.table.clone()).or_insert_with(|| (now, Arc::clone(&snapshot)));
-        // The same version is kept as the same object, so that views of it are shared.
-        if entry.1.path != snapshot.path {
+        // The same version is kept as the same object, so that views of it are shared; an answer
+        // that was under way while a newer commit was noted does not take its place.
+        let newer = (snapshot.version, snapshot.committed_ms)
+            > (entry.1.version, entry.1.committed_ms)
+            || snapshot.committed_ms > entry.1.committed_ms;
+        if entry.1.path != snapshot.path && newer {
             entry.1 = snapshot;
         }
         entry.0 = now;

@@ -55,7 +55,8 @@ def a_directory_that_is_no_lake(env):
     assert str(lab.lake).encode() in done.err or b"lake" in done.err, done
     done = lab.command(*lab.serve_words(), timeout=20)
     orderly(done, "serve of no lake")
-    assert sorted(p.name for p in lab.lake.iterdir()) == ["somebody.txt"], "files were left there"
+    left = sorted(p.name for p in lab.lake.iterdir())
+    assert left == ["somebody.txt"], f"files were left there: {left}"
     missing = lab.command("--lake", str(lab.base / "nothing"), "ls")
     orderly(missing, "ls of a directory that does not exist")
     assert not (lab.base / "nothing").exists(), "a lake was made by looking at it"

@@ -54,7 +54,7 @@ def two_gateways_on_one_lake(env):
         assert text == DELETED + "6,fay,60\n", text
         env.guest.check(
             f"(for i in 1 2 3 4 5 6 7 8; do echo 10$i,a,$i >> {a}/t.csv || exit 1; done) & "
-            f"(for i in 1 2 3 4 5 6 7 8; do echo 20$i,b,$i >> {b}/t.csv || exit 1; done); wait %1",
+            f"(for i in 1 2 3 4 5 6 7 8; do echo 20$i,b,$i >> {b}/t.csv || exit 1; done); wait $!",
             90,
         )
         ids = [line.split(",")[0] for line in one.cat("acme/shop/t").decode().splitlines()[1:]]

@@ -14,7 +14,7 @@ REFUSED = {
     "bin_echo_append": "/bin/echo 6,fay,notanumber >> t.csv",
     "tee_append": "echo 6,fay,notanumber | tee -a t.csv >/dev/null",
     "cat_append": "echo 6,fay,notanumber > $W/r; cat $W/r >> t.csv",
-    "one_bad_row_among_good": "env printf '6,fay,60\\n7,gus,notanumber\\n8,hal,80\\n' >> t.csv",
+    "one_bad_row_among_good": "/usr/bin/printf '6,fay,60\\n7,gus,notanumber\\n8,hal,80\\n' >> t.csv",
     "dd_append": "echo 6,fay,notanumber | dd of=t.csv oflag=append conv=notrunc status=none",
     "awk_append": "gawk 'BEGIN { print \"6,fay,notanumber\" >> \"t.csv\"; "
                   "exit close(\"t.csv\") != 0 }'",
@@ -83,8 +83,8 @@ def check_refused(env, name, script):
 def check_fault(env, name, row, mention):
     """A malformed append."""
     scope, directory = scope_with_table(env, f"fault_{name}")
-    # Not the shell's own printf: it writes line by line, and each line would get its verdict.
-    done = env.guest.run(f"env printf '%b\\n' '{row}' >> {directory}/t.csv")
+    # Not printf of the shell: that writes line by line, and each line is an append of its own.
+    done = env.guest.run(f"/usr/bin/printf '%b\\n' '{row}' >> {directory}/t.csv")
     assert done.rc != 0, f"the shell did not notice: {done}; log {env.lab.log(800)}"
     unchanged(env, scope, directory)
     rows = refusals(env, directory)

@@ -251,7 +251,10 @@ def scratch_files_never_reach_the_lake(env):
     listed = env.lab.cli("ls", scope).out.decode().split()
     assert "swp" not in " ".join(listed) and "notes" not in " ".join(listed), listed
     env.guest.check(f"cd {directory}; rm -rf .t.csv.swp 4913 t.csv~ '#t.csv#' notes.txt "
-                    "'Bad Name.csv' .#t.csv .sb-1")  # fmt: skip
+                    ".#t.csv .sb-1")  # fmt: skip
+    # A name that was meant to be a table's and cannot be one is refused, not hidden in scratch.
+    done = env.guest.run(f"echo a,b > '{directory}/Bad Name.csv'")
+    assert done.rc != 0, "a table name that is not allowed was taken"
 
 
 @case

@@ -62,6 +62,7 @@ class Lab:
         self.serve_options = list(serve_options)
         self.port = free_port()
         self.process = None
+        self.log_start = 0
         self.mounts = {}
         self.mount_generation = 0
 
@@ -159,6 +160,8 @@ class Lab:
     def start(self):
         """Starts the gateway and waits until its port answers."""
         with open(self.log_path, "ab") as log:
+            # What `log` shows begins with this process.
+            self.log_start = log.tell()
             self.process = subprocess.Popen(
                 [str(self.env.binary), *self.serve_words()],
                 stdin=subprocess.DEVNULL,
@@ -204,7 +207,7 @@ class Lab:
     def log(self, size=3000):
         """The end of the gateway's log."""
         try:
-            return self.log_path.read_bytes()[-size:].decode("utf-8", "replace")
+            return self.log_path.read_bytes()[self.log_start :][-size:].decode("utf-8", "replace")
         except FileNotFoundError:
             return "(no log)"
 

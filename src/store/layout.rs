@@ -18,6 +18,9 @@ const SNAPSHOT_END: &str = "_tables.json";
 /// Object that marks a location as a lake of ours; lakes made by the Python library have none.
 pub const LAKE_MARKER: &str = ".mountable/lake.json";
 
+/// File of the embedded catalogue in a local lake's directory.
+pub const EMBEDDED_CATALOG: &str = ".mountable/catalog.sqlite";
+
 /// Folder of a SuperTable.
 pub fn super_location(id: &SuperId) -> String {
     format!("{}/{}", id.organization, id.super_name)

@@ -69,6 +69,31 @@ pub fn open(url: &str, options: &StoreOptions) -> Result<Objects> {
     }
 }
 
+/// Says that there is no lake at a location.
+pub fn no_lake(url: &str) -> Error {
+    Error::not_found(
+        "there is no lake here; make one with `mountable init`, or check the location and the \
+         catalogue",
+    )
+    .with("lake", url)
+}
+
+/// Checks, without making anything, that a local directory can be a lake; `embedded` = its
+/// catalogue is a file in it. Other locations are checked by opening them.
+///
+/// # Errors
+/// `NotFound` if it cannot.
+pub fn check_present(url: &str, embedded: bool) -> Result<()> {
+    let Ok(Address::Local(directory)) = Address::parse(url) else { return Ok(()) };
+    let present = if embedded {
+        directory.join(layout::LAKE_MARKER).exists()
+            || directory.join(layout::EMBEDDED_CATALOG).exists()
+    } else {
+        directory.is_dir()
+    };
+    if present { Ok(()) } else { Err(no_lake(url)) }
+}
+
 /// Makes the directory of a local lake that is to be created; a place that holds other files is
 /// left alone.
 ///

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 mod attr;
+mod base;
 pub mod error;
 mod extents;
 mod flush;

@@ -58,6 +58,20 @@ impl Vfs {
         Err(error)
     }
 
+    /// Ends an edit whose bytes could not be staged: its client was told, so nothing of it may
+    /// become rows. The error for the call.
+    pub(super) async fn give_up(&self, slot: &Arc<Slot>, key: &EditKey, error: FsError) -> FsError {
+        let FsError::Lake(cause) = &error else { return error };
+        let edit = slot.state().edits.get(key).cloned();
+        let Some(edit) = edit else { return error };
+        let attempt = self.new_attempt();
+        let mut refusal = self.template(&edit.caller, &slot.table, &attempt, "", cause.kind());
+        refusal.reason = cause.to_string();
+        (refusal.code, refusal.remedy) = advice(cause.kind());
+        self.forget_edit(slot, key, &[refusal]).await;
+        error
+    }
+
     async fn forget_edit(&self, slot: &Arc<Slot>, key: &EditKey, refusals: &[Refusal]) {
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
         {

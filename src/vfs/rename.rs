@@ -8,6 +8,7 @@ use super::namespace::{Node, SuperChild, is_silly_rename, super_child};
 use super::scratch::BaseRef;
 use super::slot::{Displaced, EditKey, Slot, Trigger};
 use super::tables::{Shown, Strict};
+use super::text::Frozen;
 use super::{Caller, FsError, FsResult, Handle};
 use crate::error::{Error, ErrorKind};
 use crate::lake::{CsvView, SuperId, TableId};
@@ -143,7 +144,8 @@ impl Vfs {
         let _changing = slot.changing.lock().await;
         let file = self.scratch.file(id)?;
         let below = self.scratch_base(caller, id).await?;
-        let against = self.author_base(caller, &slot).await?;
+        let text = Frozen::new(&file, below.clone());
+        let against = self.author_base(caller, &slot, &text).await?;
         let copy = {
             let file = file.lock().unwrap_or_else(PoisonError::into_inner);
             let below_bytes = below.as_ref().map_or(0, |view| view.len());
@@ -181,22 +183,6 @@ impl Vfs {
             }
         }
         Ok(())
-    }
-
-    /// What the author of a whole new file had read: the version that was moved away, else the
-    /// one that this client read last, else the newest.
-    async fn author_base(&self, caller: &Caller, slot: &Slot) -> FsResult<Option<Arc<CsvView>>> {
-        if let Some(view) = self.displaced_view(caller, slot).await? {
-            return Ok(Some(view));
-        }
-        let latest = match self.latest(caller, &slot.table).await {
-            Ok(latest) => latest,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let read = slot.state().read.get(&caller.client).copied();
-        let version = read.unwrap_or(latest.version).min(latest.version);
-        Ok(Some(self.view_at(caller, slot, version).await?))
     }
 
     /// The snapshot below a scratch file's content.
@@ -256,13 +242,14 @@ impl Vfs {
     ) -> FsResult<()> {
         let latest = self.latest(caller, &from.table).await?;
         let view = self.snapshot_view(caller, from, latest.version).await?;
-        let against = self.author_base(caller, to).await?;
         let id = self.scratch.fresh_id();
         let file = super::staged::StagedFile::create(self.scratch.area(), id, view.len())?;
         let key = EditKey { client: Arc::clone(&caller.client), version: self.fresh_birth() };
         {
             let _changing = to.changing.lock().await;
-            let edit = self.new_edit(caller, file, Some(view), against);
+            let mut edit = self.new_edit(caller, file, Some(Arc::clone(&view)), None);
+            let text = Frozen::new(&edit.file, Some(view));
+            edit.against = self.author_base(caller, to, &text).await?;
             self.begin_edit(to, &key, edit)?;
             if let Err(error) = self.flush(to, &key, Trigger::Certain).await {
                 to.state().edits.remove(&key);

@@ -84,6 +84,8 @@ pub(super) struct SlotState {
     pub(super) current: HashMap<Arc<str>, u64>,
     /// Version that a client read last.
     pub(super) read: HashMap<Arc<str>, u64>,
+    /// Version that a client committed last.
+    pub(super) own: HashMap<Arc<str>, u64>,
     /// Editor of each handle version from [`BIRTH`] on.
     pub(super) births: HashMap<u64, Arc<str>>,
     /// Set while the table is away from its name.
@@ -176,7 +178,7 @@ impl SlotState {
         self.edits.remove(key);
         self.shown.insert(key.clone(), version);
         self.current.insert(Arc::clone(&key.client), key.version);
-        self.read.insert(Arc::clone(&key.client), version);
+        self.own.insert(Arc::clone(&key.client), version);
         self.displaced = None;
         // A bounded memory of who was shown what.
         if self.shown.len() > 1024 {

@@ -319,7 +319,9 @@ impl Vfs {
         self.check_writable(caller)?;
         let key = self.edit(caller, slot, handle).await?;
         let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
-        self.change_edit(slot, &key, |file| file.write(offset, &data))?;
+        if let Err(error) = self.change_edit(slot, &key, |file| file.write(offset, &data)) {
+            return Err(self.give_up(slot, &key, error).await);
+        }
         self.counters.written_bytes.fetch_add(len, std::sync::atomic::Ordering::Relaxed);
         let stable = stability > Stability::Unstable;
         let mut committed = false;
