@@ -157,6 +157,7 @@ impl Vfs {
         counter.fetch_add(1, Ordering::Relaxed);
         let mut state = slot.state();
         state.saved(key, version);
+        state.merged = !saved.same_rows;
         if saved.same_rows {
             // An editor must not see "file changed on disk": the time of its last write stays.
             state.mtime = Some((version, edit.mtime));

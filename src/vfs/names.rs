@@ -169,7 +169,8 @@ impl Vfs {
         mode: CreateMode,
     ) -> FsResult<Entry> {
         let _changing = slot.changing.lock().await;
-        let against = self.displaced_view(caller, slot).await?;
+        let displaced = slot.state().displaced.is_some();
+        let against = if displaced { self.author_base(caller, slot).await? } else { None };
         let id = self.scratch.fresh_id();
         let file = StagedFile::create(self.scratch.area(), id, 0)?;
         self.begin_birth(caller, slot, file, None, against, mode)
@@ -199,19 +200,6 @@ impl Vfs {
         let size = slot.size_of(&key).unwrap_or(0);
         let attr = super::attr::file(self.owner, inode, true, size, mtime);
         Ok(Entry { handle: Handle { inode, version }, attr })
-    }
-
-    /// The snapshot that was moved away from a slot, if it was.
-    pub(super) async fn displaced_view(
-        &self,
-        caller: &Caller,
-        slot: &Slot,
-    ) -> FsResult<Option<Arc<CsvView>>> {
-        let displaced = slot.state().displaced.clone();
-        match displaced {
-            Some(displaced) => Ok(Some(self.view_at(caller, slot, displaced.version).await?)),
-            None => Ok(None),
-        }
     }
 
     pub(super) async fn make_directory(

@@ -8,7 +8,6 @@ use super::namespace::{Node, SuperChild, is_silly_rename, super_child};
 use super::scratch::BaseRef;
 use super::slot::{Displaced, EditKey, Slot, Trigger};
 use super::tables::{Shown, Strict};
-use super::text::Frozen;
 use super::{Caller, FsError, FsResult, Handle};
 use crate::error::{Error, ErrorKind};
 use crate::lake::{CsvView, SuperId, TableId};
@@ -144,8 +143,7 @@ impl Vfs {
         let _changing = slot.changing.lock().await;
         let file = self.scratch.file(id)?;
         let below = self.scratch_base(caller, id).await?;
-        let text = Frozen::new(&file, below.clone());
-        let against = self.author_base(caller, &slot, &text).await?;
+        let against = self.author_base(caller, &slot).await?;
         let copy = {
             let file = file.lock().unwrap_or_else(PoisonError::into_inner);
             let below_bytes = below.as_ref().map_or(0, |view| view.len());
@@ -247,9 +245,8 @@ impl Vfs {
         let key = EditKey { client: Arc::clone(&caller.client), version: self.fresh_birth() };
         {
             let _changing = to.changing.lock().await;
-            let mut edit = self.new_edit(caller, file, Some(Arc::clone(&view)), None);
-            let text = Frozen::new(&edit.file, Some(view));
-            edit.against = self.author_base(caller, to, &text).await?;
+            let against = self.author_base(caller, to).await?;
+            let edit = self.new_edit(caller, file, Some(view), against);
             self.begin_edit(to, &key, edit)?;
             if let Err(error) = self.flush(to, &key, Trigger::Certain).await {
                 to.state().edits.remove(&key);

@@ -21,14 +21,27 @@ pub(super) async fn shape_of(
     let size = text.len();
     let complete = size > 0 && text.content().is_whole() && ends_with_newline(text).await?;
     let Some(base) = base else {
-        return Ok(Shape { complete, append: false, doubtful: size == 0, reaches_end: false });
+        let doubtful = size == 0;
+        return Ok(Shape {
+            complete,
+            append: false,
+            doubtful,
+            reaches_end: false,
+            in_place: false,
+        });
     };
     let header = u64::try_from(base.header().len()).unwrap_or(u64::MAX);
     if !complete {
         // Most writes of a long save end in mid-line; comparing after each would cost the square
         // of the file's size.
         let doubtful = base.rows() > 0 && size <= header;
-        return Ok(Shape { complete, append: false, doubtful, reaches_end: false });
+        return Ok(Shape {
+            complete,
+            append: false,
+            doubtful,
+            reaches_end: false,
+            in_place: false,
+        });
     }
     let unchanged_below = same_extents(text, base, base.len().min(size)).await?;
     let shows_base = text.content().base_limit >= base.len() || covers(text, base.len());
@@ -36,12 +49,15 @@ pub(super) async fn shape_of(
     let prefix = size < base.len() && unchanged_below && text.content().is_whole();
     let least = base.len() / 100 * (100 - u64::from(limits.shrink_percent.min(100)));
     let doubtful = base.rows() > 0 && (prefix || size <= header || size < least);
-    // Bytes of the base that still stand behind what was written may be cut off next (an editor
-    // that writes shorter content in place and then truncates): they are no sign of an end.
-    let end_is_new = text.content().base_limit < base.len()
-        || text.content().extents.covers(size.saturating_sub(1)..size);
-    let reaches_end = end_is_new && (size >= base.len() || same_tail(text, base).await?);
-    Ok(Shape { complete, append, doubtful, reaches_end })
+    let same_tail = same_tail(text, base).await?;
+    let truncated = text.content().base_limit < base.len();
+    Ok(Shape {
+        complete,
+        append,
+        doubtful,
+        reaches_end: size >= base.len() || same_tail,
+        in_place: !truncated && size == base.len() && same_tail,
+    })
 }
 
 async fn ends_with_newline(text: &Frozen) -> Result<bool> {

@@ -98,6 +98,8 @@ pub(super) struct SlotState {
     pub(super) mtime: Option<(u64, FileTime)>,
     /// ctime raised after a refusal.
     pub(super) ctime: Option<FileTime>,
+    /// Whether the save of the call under way was merged with another writer's commit.
+    pub(super) merged: bool,
 }
 
 /// A table's name.
@@ -154,6 +156,12 @@ impl SlotState {
         }
     }
 
+    /// The newest version up to `newest` that a client has read or committed.
+    pub(super) fn seen(&self, client: &Arc<str>, newest: u64) -> Option<u64> {
+        let known = |version: Option<&u64>| version.copied().filter(|v| *v <= newest);
+        known(self.read.get(client)).max(known(self.own.get(client)))
+    }
+
     /// The edit that a newcomer to the name finds: its own, or one that began in an empty slot.
     pub(super) fn visible_edit(&self, client: &Arc<str>) -> Option<(EditKey, Edit)> {
         let own = |(key, _): &(&EditKey, &Edit)| key.client == *client;
@@ -200,6 +208,9 @@ pub(super) struct Shape {
     pub(super) doubtful: bool,
     /// At least as long as the base, or ends with the base's last row.
     pub(super) reaches_end: bool,
+    /// As long as the base and ending like it, without a truncation before: bytes changed in
+    /// place, or shorter content whose writer has not yet cut off the old end.
+    pub(super) in_place: bool,
 }
 
 /// What asks for a decision.
@@ -243,6 +254,7 @@ pub(super) fn decide(shape: Shape, trigger: Trigger) -> Decision {
         // and then writes the whole file at once.
         Trigger::StableWrite { whole_file: true } if !shape.complete => Decision::Settle,
         _ if !shape.complete => Decision::Shrink,
+        _ if shape.in_place => Decision::Settle,
         Trigger::StableWrite { .. } if shape.append => Decision::Now,
         Trigger::StableWrite { whole_file } if whole_file || shape.reaches_end => Decision::Now,
         Trigger::Commit if shape.append || shape.reaches_end => Decision::NowUnlessMore,
@@ -254,14 +266,25 @@ pub(super) fn decide(shape: Shape, trigger: Trigger) -> Decision {
 mod tests {
     use super::*;
 
-    const APPEND: Shape =
-        Shape { complete: true, append: true, doubtful: false, reaches_end: true };
-    const REWRITE: Shape =
-        Shape { complete: true, append: false, doubtful: false, reaches_end: false };
-    const PREFIX: Shape =
-        Shape { complete: true, append: false, doubtful: true, reaches_end: false };
-    const PART: Shape =
-        Shape { complete: false, append: true, doubtful: false, reaches_end: false };
+    const REWRITE: Shape = Shape {
+        complete: true,
+        append: false,
+        doubtful: false,
+        reaches_end: false,
+        in_place: false,
+    };
+    const APPEND: Shape = Shape { append: true, reaches_end: true, ..REWRITE };
+    const PREFIX: Shape = Shape { doubtful: true, ..REWRITE };
+    const PART: Shape = Shape { complete: false, append: true, ..REWRITE };
+    const IN_PLACE: Shape = Shape { reaches_end: true, in_place: true, ..REWRITE };
+
+    #[test]
+    fn bytes_changed_in_place_wait_for_a_truncation_that_may_follow() {
+        let write = Trigger::StableWrite { whole_file: true };
+        assert_eq!(decide(IN_PLACE, write), Decision::Settle);
+        assert_eq!(decide(IN_PLACE, Trigger::Commit), Decision::Settle);
+        assert_eq!(decide(IN_PLACE, Trigger::Confirm), Decision::Now);
+    }
 
     #[test]
     fn an_append_is_judged_in_the_write_that_brings_it() {

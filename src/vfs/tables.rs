@@ -292,6 +292,23 @@ impl Vfs {
         let _changing = slot.changing.lock().await;
         let before = self.loose_attr(caller, slot, handle).await;
         let result = self.write_locked(caller, slot, handle, offset, data, stability).await;
+        self.changed(caller, slot, handle, before, result).await
+    }
+
+    /// The reply to a change. If the save was merged with another writer's commit it carries no
+    /// attributes: a client that is told the new size takes its cached pages for the whole file,
+    /// zeros where the other writer's rows are, and sends them back with its next write.
+    async fn changed<T>(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        handle: Handle,
+        before: Option<Attr>,
+        result: FsResult<T>,
+    ) -> Changed<T> {
+        if std::mem::take(&mut slot.state().merged) {
+            return Changed { before: None, after: None, result };
+        }
         let after = self.loose_attr(caller, slot, handle).await;
         Changed { before: before.as_ref().map(PreAttr::from), after, result }
     }
@@ -431,8 +448,7 @@ impl Vfs {
         } else {
             self.set_table_attr_locked(caller, slot, handle, set).await
         };
-        let after = self.loose_attr(caller, slot, handle).await;
-        Changed { before: before.as_ref().map(PreAttr::from), after, result }
+        self.changed(caller, slot, handle, before, result).await
     }
 
     async fn set_table_attr_locked(
@@ -500,13 +516,10 @@ impl Vfs {
                     .map_err(FsError::from);
             }
         }
-        let after = self.loose_attr(caller, slot, handle).await;
+        let result = result.map(|_| self.verifier);
+        let changed = self.changed(caller, slot, handle, before, result).await;
         drop(changing);
-        Changed {
-            before: before.as_ref().map(PreAttr::from),
-            after,
-            result: result.map(|_| self.verifier),
-        }
+        changed
     }
 
     /// Makes an edit durable; the number of its writes if it should be committed now unless more
