@@ -272,7 +272,7 @@ impl FileSystem for Vfs {
         name: &[u8],
         mode: CreateMode,
     ) -> Changed<Entry> {
-        let create = self.create_file(caller, dir, name, mode);
+        let create = Box::pin(self.create_file(caller, dir, name, mode));
         self.in_directory(caller, dir, create).await
     }
 
@@ -312,7 +312,7 @@ impl FileSystem for Vfs {
     async fn rename(&self, caller: &Caller, from: (Handle, &[u8]), to: (Handle, &[u8])) -> Moved {
         let from_before = self.directory_attr(caller, from.0).await;
         let to_before = self.directory_attr(caller, to.0).await;
-        let result = self.rename_name(caller, from, to).await;
+        let result = Box::pin(self.rename_name(caller, from, to)).await;
         if result.is_ok() {
             self.directory_changed(from.0.inode);
             self.directory_changed(to.0.inode);
@@ -328,7 +328,7 @@ impl FileSystem for Vfs {
     }
 
     async fn link(&self, caller: &Caller, handle: Handle, to: (Handle, &[u8])) -> Moved {
-        let link = self.link_file(caller, handle, to.0, to.1);
+        let link = Box::pin(self.link_file(caller, handle, to.0, to.1));
         let changed = self.in_directory(caller, to.0, link).await;
         Moved { from: (None, None), to: (changed.before, changed.after), result: changed.result }
     }

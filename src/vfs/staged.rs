@@ -335,11 +335,12 @@ pub(super) async fn sync_files(files: (Arc<File>, File)) -> Result<()> {
 fn open_private(path: &Path, create_new: bool) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).append(false).write(true).mode(0o600);
-    if path.extension().is_some_and(|extension| extension == "log") {
+    let log = path.extension().is_some_and(|extension| extension == "log");
+    if log {
         options.append(true);
     }
     if create_new {
-        options.create(true).truncate(!path.extension().is_some_and(|e| e == "log"));
+        options.create(true).truncate(!log);
     }
     let flags = rustix::fs::OFlags::NOFOLLOW.bits() | rustix::fs::OFlags::CLOEXEC.bits();
     options.custom_flags(i32::try_from(flags).unwrap_or(0));

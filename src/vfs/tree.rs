@@ -326,7 +326,7 @@ impl Vfs {
         }
     }
 
-    /// The names of a directory, `.` and `..` first, then sorted: stable over calls.
+    /// The names of a directory: `.`, `..`, the lake's and the scratch ones.
     async fn names(
         &self,
         caller: &Caller,
@@ -335,61 +335,13 @@ impl Vfs {
     ) -> FsResult<Vec<(Vec<u8>, Child)>> {
         let parent = self.parent(node).unwrap_or(Node::Root);
         let mut names: BTreeMap<Vec<u8>, Child> = BTreeMap::new();
-        let mut add = |name: &str, node: Node| {
-            names.insert(name.as_bytes().to_vec(), Child::Node(node));
-        };
         match node {
-            Node::Root => {
-                add("README.txt", Node::Readme);
-                for org in self.lake.organizations().await? {
-                    if self.in_scope(&org, None) {
-                        add(org.as_str(), Node::Org(org.clone()));
-                    }
-                }
-            }
-            Node::Gateway => {
-                GatewayFile::ALL.into_iter().for_each(|f| add(f.name(), Node::GatewayFile(f)));
-            }
-            Node::Org(org) => {
-                for super_name in self.lake.supers(org).await? {
-                    let name = super_name.to_string();
-                    let id = SuperId { organization: org.clone(), super_name };
-                    if self.in_scope(org, Some(&id)) {
-                        add(&name, Node::Super(id));
-                    }
-                }
-            }
             Node::Super(id) => self.super_names(id, &mut names).await?,
-            Node::About(table) => {
-                for file in AboutFile::ALL {
-                    add(file.name(), Node::AboutFile(table.clone(), file));
-                }
-                add("rejected", Node::Rejected(table.clone()));
-            }
-            Node::Rejected(table) => {
-                for attempt in self.rejected(table).into_keys() {
-                    let name = format!("{attempt}.csv");
-                    add(&name, Node::RejectedFile(table.clone(), attempt));
+            node => {
+                for (name, child) in self.lake_names(caller, node).await? {
+                    names.insert(name.into_bytes(), Child::Node(child));
                 }
             }
-            Node::At(table) => {
-                let who = self.principal(caller);
-                let limit = self.settings.limits.history_max;
-                for snapshot in self.lake.history(&who, table, limit).await? {
-                    let version = snapshot.version;
-                    add(&version.to_string(), Node::AtVersion(table.clone(), version));
-                }
-            }
-            Node::AtVersion(table, version) => {
-                let file = Node::AtFile(table.clone(), *version);
-                add(&format!("{}.csv", table.simple_name), file);
-            }
-            Node::Trash(id) => {
-                for name in self.lake.trash(id).await? {
-                    add(&format!("{name}.csv"), Node::TrashFile(id.clone(), name.clone()));
-                }
-            }
-            _ => {}
         }
         for (name, id) in self.scratch.children(dir.inode) {
             names.insert(name, Child::Node(Node::Scratch(id)));
@@ -397,6 +349,57 @@ impl Vfs {
         let dots =
             [(b".".to_vec(), Child::Node(node.clone())), (b"..".to_vec(), Child::Node(parent))];
         Ok(dots.into_iter().chain(names).collect())
+    }
+
+    /// The lake's names in a directory that is no SuperTable.
+    async fn lake_names(&self, caller: &Caller, node: &Node) -> FsResult<Vec<(String, Node)>> {
+        Ok(match node {
+            Node::Root => {
+                let orgs = self.lake.organizations().await?.into_iter();
+                let seen = orgs.filter(|org| self.in_scope(org, None));
+                let orgs = seen.map(|org| (org.to_string(), Node::Org(org)));
+                std::iter::once(("README.txt".to_owned(), Node::Readme)).chain(orgs).collect()
+            }
+            Node::Gateway => {
+                let files = GatewayFile::ALL.into_iter();
+                files.map(|file| (file.name().to_owned(), Node::GatewayFile(file))).collect()
+            }
+            Node::Org(org) => {
+                let ids = self.lake.supers(org).await?.into_iter();
+                let ids = ids.map(|super_name| SuperId { organization: org.clone(), super_name });
+                let seen = ids.filter(|id| self.in_scope(org, Some(id)));
+                seen.map(|id| (id.super_name.to_string(), Node::Super(id))).collect()
+            }
+            Node::About(table) => {
+                let files = AboutFile::ALL.into_iter();
+                let files = files
+                    .map(|file| (file.name().to_owned(), Node::AboutFile(table.clone(), file)));
+                let rejected = ("rejected".to_owned(), Node::Rejected(table.clone()));
+                files.chain(std::iter::once(rejected)).collect()
+            }
+            Node::Rejected(table) => {
+                let attempts = self.rejected(table).into_keys();
+                let file = |name: String| Node::RejectedFile(table.clone(), name);
+                attempts.map(|name| (format!("{name}.csv"), file(name))).collect()
+            }
+            Node::At(table) => {
+                let who = self.principal(caller);
+                let limit = self.settings.limits.history_max;
+                let history = self.lake.history(&who, table, limit).await?;
+                let versions = history.iter().map(|snapshot| snapshot.version);
+                versions.map(|v| (v.to_string(), Node::AtVersion(table.clone(), v))).collect()
+            }
+            Node::AtVersion(table, version) => {
+                let file = Node::AtFile(table.clone(), *version);
+                vec![(format!("{}.csv", table.simple_name), file)]
+            }
+            Node::Trash(id) => {
+                let names = self.lake.trash(id).await?.into_iter();
+                let file = |name: String| Node::TrashFile(id.clone(), name);
+                names.map(|name| (format!("{name}.csv"), file(name))).collect()
+            }
+            _ => Vec::new(),
+        })
     }
 
     async fn super_names(
@@ -517,7 +520,7 @@ mod tests {
         };
         let all = list(&[".", "..", "a", "b", "c"]);
         let fewer = list(&[".", "..", "c"]);
-        assert_eq!(all.get(&b"c".to_vec()), fewer.get(&b"c".to_vec()));
-        assert_eq!(all.get(&b".".to_vec()), Some(&1));
+        assert_eq!(all.get(&b"c"[..]), fewer.get(&b"c"[..]));
+        assert_eq!(all.get(&b"."[..]), Some(&1));
     }
 }
