@@ -219,20 +219,24 @@ def generous_input_becomes_canonical(env):
 def two_clients_that_edit_different_rows_both_win(env):
     """Two gateways on one lake: to each the guest is another client (two mounts of one gateway
     come from one machine and count as one author)."""
-    scope, directory = table(env, "clients")
-    other = env.own_lab("clients_two", lake=env.lab.lake)
+    first = env.own_lab("clients_one").init()
+    other = env.own_lab("clients_two", lake=first.lake)
+    scope = "acme/clients"
+    first.load(f"{scope}/t", START, "id")
+    first.start()
     other.start()
-    second = f"{other.mount()}/{scope}"
+    directory, second = f"{first.mount()}/{scope}", f"{other.mount()}/{scope}"
     env.guest.check(
         f"cat {directory}/t.csv {second}/t.csv > /dev/null; "
         f"sed s/bob/BOB/ {directory}/t.csv > $SCRATCH/1; "
         f"sed s/dee/DEE/ {second}/t.csv > $SCRATCH/2; cp $SCRATCH/1 {directory}/t.csv; "
         f"cp $SCRATCH/2 {second}/t.csv"
     )
-    env.lab.expect(f"{scope}/t", CHANGED.replace("dee", "DEE"))
+    first.expect(f"{scope}/t", CHANGED.replace("dee", "DEE"))
     env.guest.check(f"sleep 1.3; cmp {directory}/t.csv {second}/t.csv")
-    other.unmount()
-    other.stop()
+    for lab in (other, first):
+        lab.unmount()
+        lab.stop()
 
 
 @case

@@ -194,6 +194,12 @@ pub fn commit_id(document: &JsonMap) -> &str {
         .unwrap_or_default()
 }
 
+/// Columns that a commit of ours took away and that old data files may still hold.
+pub fn dropped(document: &JsonMap) -> Vec<String> {
+    let names = ours(document).and_then(|member| json::list(member, "dropped").ok());
+    names.unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 /// A text of our member, if Mountable wrote this very document.
 pub fn own_text<'a>(document: &'a JsonMap, name: &str) -> Option<&'a str> {
     if !is_ours(document) {
@@ -215,9 +221,12 @@ fn config(document: &JsonMap) -> TableConfig {
 }
 
 fn lineage(document: &JsonMap) -> Lineage {
+    let first = document.get("snapshot_version").and_then(json::as_count) == Some(0);
     let Some(stored) = document.get("lineage").and_then(Value::as_object) else {
-        return Lineage::default();
+        let operation = if first { "create".to_owned() } else { String::new() };
+        return Lineage { operation, ..Lineage::default() };
     };
+    let only_deletes = stored.get("delete_only").and_then(Value::as_bool).unwrap_or_default();
     let count = |name: &str| stored.get(name).and_then(json::as_count).unwrap_or_default();
     let either = |first: &str, second: &str| {
         let text = json::text_or_empty(stored, first);
@@ -226,10 +235,11 @@ fn lineage(document: &JsonMap) -> Lineage {
     Lineage {
         write_id: json::text_or_empty(stored, "write_id"),
         operation: either("operation", "source_type"),
-        inserted: if stored.contains_key("inserted") {
-            count("inserted")
-        } else {
-            count("incoming_rows")
+        inserted: match stored.get("inserted") {
+            Some(inserted) => json::as_count(inserted).unwrap_or_default(),
+            // The rows that came in were keys of rows to delete.
+            None if only_deletes => 0,
+            None => count("incoming_rows"),
         },
         updated: count("updated"),
         deleted: count("deleted"),
@@ -283,6 +293,8 @@ pub struct NewDocument<'a> {
     pub previous: Option<&'a str>,
     /// The user's columns.
     pub schema: &'a SchemaRef,
+    /// The columns that the predecessor showed.
+    pub shown_before: &'a Schema,
     /// The data files.
     pub files: &'a [DataFile],
     /// The deletion vector.
@@ -411,6 +423,7 @@ fn member_out(new: &NewDocument<'_>) -> Result<Value> {
         "format": FORMAT,
         "commit": new.lineage.write_id,
         "columns": columns?,
+        "dropped": dropped_after(new),
         "config": new.config,
         "layout": layout,
     });
@@ -420,6 +433,17 @@ fn member_out(new: &NewDocument<'_>) -> Result<Value> {
         }
     }
     Ok(member)
+}
+
+/// Columns taken away by this commit or an earlier one, and not brought back since.
+fn dropped_after(new: &NewDocument<'_>) -> Vec<String> {
+    let shown = new.shown_before.fields().iter().map(|field| field.name().clone());
+    let mut names: Vec<String> = new.base.map(dropped).unwrap_or_default();
+    names.extend(shown);
+    names.retain(|name| new.schema.field_with_name(name).is_err());
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ fn follow(base: &Snapshot, schema: &SchemaRef) -> JsonMap {
         committed_ms: base.committed_ms + 1,
         previous: Some(&base.path),
         schema,
+        shown_before: &base.schema,
         files: &base.files,
         deletes: &base.deletes,
         row_id_high_watermark: 12,
@@ -86,6 +87,30 @@ fn unknown_members_survive_our_commit_and_ours_survive_a_foreign_one() {
     assert_eq!(columns, ["b Utf8", "a Float64", "c Date32"]);
     assert_eq!(foreign.config.keys, ["a"]);
     assert_eq!(own_text(&foreign.document, "follows"), None, "a stale member is not believed");
+}
+
+#[test]
+fn dropped_columns_are_remembered_until_they_come_back() {
+    let base = read(PYTHON).expect("readable");
+    let only = |names: &[&str]| -> SchemaRef {
+        Arc::new(Schema::new(
+            names.iter().map(|name| Field::new(*name, DataType::Int64, true)).collect::<Vec<_>>(),
+        ))
+    };
+    let first = follow(&base, &only(&["a"]));
+    assert_eq!(dropped(&first), ["b"]);
+    let first = decode(&table(), "x", first).expect("readable");
+    let second = follow(&first, &only(&["c", "a"]));
+    assert_eq!(dropped(&second), ["b"], "kept although the predecessor did not show it");
+    let second = decode(&table(), "x", second).expect("readable");
+    assert_eq!(dropped(&follow(&second, &only(&["a", "b"]))), ["c"]);
+}
+
+#[test]
+fn keys_of_deleted_rows_do_not_count_as_inserted() {
+    let text = PYTHON.replace(r#""incoming_rows":4,"#, r#""incoming_rows":4,"delete_only":true,"#);
+    assert_eq!(read(&text).expect("readable").lineage.inserted, 0);
+    assert_eq!(read(PYTHON).expect("readable").lineage.inserted, 4);
 }
 
 #[test]

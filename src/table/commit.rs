@@ -215,6 +215,7 @@ impl Table {
             committed_ms: now.max(place.previous.committed_ms.saturating_add(1)),
             previous: Some(&place.previous.path),
             schema: new.schema,
+            shown_before: &place.previous.schema,
             files: new.files,
             deletes: new.deletes,
             row_id_high_watermark: new.row_id_high_watermark,

@@ -186,20 +186,18 @@ impl Table {
         if codec::is_ours(&snapshot.document) {
             return Ok(snapshot);
         }
-        // Where our member was carried along, a column that it does not name was taken away.
-        let all = !snapshot.document.contains_key(codec::MEMBER);
+        // A column that we took away is still in old files; others came from other writers.
+        let dropped = codec::dropped(&snapshot.document);
         let requests: Vec<_> = snapshot.files.iter().map(|file| self.stored_schema(file)).collect();
         let stored: Vec<SchemaRef> =
             futures::stream::iter(requests).buffered(FOOTERS_AT_ONCE).try_collect().await?;
         let mut schema = Arc::clone(&snapshot.schema);
         for stored in &stored {
-            if all {
-                schema = widen::union(&schema, stored);
-                continue;
-            }
-            let known = |field: &&FieldRef| schema.field_with_name(field.name()).is_ok();
+            let shown = |field: &&FieldRef| {
+                !dropped.contains(field.name()) || schema.field_with_name(field.name()).is_ok()
+            };
             let fields: Vec<FieldRef> =
-                stored.fields().iter().filter(known).map(Arc::clone).collect();
+                stored.fields().iter().filter(shown).map(Arc::clone).collect();
             schema = widen::union(&schema, &Schema::new(fields));
         }
         if schema == snapshot.schema {

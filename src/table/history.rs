@@ -1,11 +1,13 @@
 //! Which snapshots there are.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::At;
 use crate::table::Table;
-use crate::table::snapshot::Snapshot;
+use crate::table::codec;
+use crate::table::snapshot::{DataFile, Snapshot};
 
 impl Table {
     /// The newest snapshot as the catalogue names it; `None` = there is no such table.
@@ -55,12 +57,19 @@ impl Table {
     pub async fn history(&self, limit: usize) -> Result<Vec<Arc<Snapshot>>> {
         let mut out = Vec::new();
         let mut next = Some(self.latest().await?.ok_or_else(|| self.no_table())?);
+        let limit = limit.min(self.parts.settings.history_max);
         while let Some(current) = next {
-            if out.len() >= limit.min(self.parts.settings.history_max) {
+            if out.len() >= limit {
                 break;
             }
-            next = if out.len() + 1 < limit { self.before(&current).await? } else { None };
-            out.push(current);
+            let more = out.len() + 1 < limit;
+            let foreign = !codec::is_ours(&current.document);
+            let before = if more || foreign { self.before(&current).await? } else { None };
+            out.push(match &before {
+                Some(before) if foreign => counted(&current, before),
+                _ => current,
+            });
+            next = before.filter(|_| more);
         }
         Ok(out)
     }
@@ -78,4 +87,26 @@ impl Table {
     pub(crate) fn no_table(&self) -> Error {
         Error::not_found("there is no such table").with("table", &self.id)
     }
+}
+
+/// A snapshot of another writer with counts of what it did to `before`: the Python library notes
+/// only how many rows came in.
+fn counted(snapshot: &Arc<Snapshot>, before: &Snapshot) -> Arc<Snapshot> {
+    let paths = |files: &[DataFile]| -> HashSet<Arc<str>> {
+        files.iter().map(|file| Arc::clone(&file.path)).collect()
+    };
+    let (old, new) = (paths(&before.files), paths(&snapshot.files));
+    // Without compaction the new files tell the rows exactly.
+    let written = if old.is_subset(&new) {
+        let added = snapshot.files.iter().filter(|file| !old.contains(&file.path));
+        added.map(|file| file.rows).sum()
+    } else {
+        snapshot.lineage.inserted
+    };
+    let gone = before.rows().saturating_add(written).saturating_sub(snapshot.rows());
+    let mut counted = Snapshot::clone(snapshot);
+    counted.lineage.updated = gone.min(written);
+    counted.lineage.inserted = written.saturating_sub(gone);
+    counted.lineage.deleted = gone.saturating_sub(written);
+    Arc::new(counted)
 }

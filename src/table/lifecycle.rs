@@ -70,6 +70,7 @@ impl Table {
             committed_ms: now,
             previous: None,
             schema: &columns,
+            shown_before: &columns,
             files: &[],
             deletes: &Deletes::None,
             row_id_high_watermark: 0,

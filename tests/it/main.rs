@@ -1,1 +1,14 @@
 //! The user stories of the library, one module each, in one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod appends;
+mod model;
+mod names;
+mod readers;
+mod refusals;
+mod renames;
+mod restarts;
+mod rewrites;
+mod schema;
+mod support;
+mod trash;

@@ -184,20 +184,12 @@ async fn a_table_that_only_python_wrote_is_taken_over_from_its_first_snapshot() 
     assert_eq!(latest(&table).await.version, 4);
 }
 
-#[tokio::test]
-async fn columns_that_a_narrow_foreign_write_left_out_stay_visible() {
-    let lab = Lab::with_super().await;
-    let table = lab.orders().await;
-    Python::reads(&lab, &table).await.writes("00000000000000f1", &[(1, "p")], &[]).await;
-    // The payload as Python alone would have left it: no member of ours, a narrow frame.
+/// Names a document that some other writer put, without further ado.
+async fn names(lab: &Lab, table: &Table, document: JsonMap) {
     let leaf = lab.catalog.leaf(table.id()).await.expect("leaf").expect("exists");
-    let parts = documents::parse_leaf(&leaf.raw).expect("leaf");
-    let mut document = parts.payload.expect("payload");
-    document.remove("mountable");
-    document.insert("schema".to_owned(), json!({"id": "Int32"}));
     let path = "acme/shop/tables/orders/snapshots/17952536751_00000000000000f2_tables.json";
     let bytes = Value::Object(document).to_string();
-    table.put_new(path, bytes.clone().into_bytes()).await.expect("put");
+    table.put_new(path, bytes.into_bytes()).await.expect("put");
     let swap = LeafSwap {
         table: table.id().clone(),
         expected: Some(leaf.raw),
@@ -208,7 +200,58 @@ async fn columns_that_a_narrow_foreign_write_left_out_stay_visible() {
         audit: Vec::new(),
     };
     let _: SwapOutcome = lab.catalog.swap(swap).await.expect("swap");
+}
+
+#[tokio::test]
+async fn columns_that_a_narrow_foreign_write_left_out_stay_visible() {
+    let lab = Lab::with_super().await;
+    let table = lab.orders().await;
+    Python::reads(&lab, &table).await.writes("00000000000000f1", &[(1, "p")], &[]).await;
+    // The payload as Python alone would have left it: no member of ours, a narrow frame.
+    let mut document = Python::reads(&lab, &table).await.payload();
+    document.remove("mountable");
+    document.insert("schema".to_owned(), json!({"id": "Int32"}));
+    names(&lab, &table, document).await;
     let shown = latest(&lab.table("orders")).await;
     assert_eq!(shown.schema, schema(), "columns and types of the files count");
     assert_eq!(text(&lab.table("orders")).await, "1=p");
+}
+
+#[tokio::test]
+async fn columns_that_a_foreign_write_added_outlive_a_narrow_one_but_dropped_ones_do_not() {
+    for (dropped, wanted) in [(json!([]), vec!["id", "name"]), (json!(["name"]), vec!["id"])] {
+        let lab = Lab::with_super().await;
+        let table = lab.orders().await;
+        Python::reads(&lab, &table).await.writes("00000000000000f1", &[(1, "p")], &[]).await;
+        // Our last commit knew only `id`; `name` is in a file that came later.
+        let mut document = Python::reads(&lab, &table).await.payload();
+        document["mountable"]["columns"] = json!([["id", "Int64"]]);
+        document["mountable"]["dropped"] = dropped;
+        document.insert("schema".to_owned(), json!({"id": "Int64"}));
+        names(&lab, &table, document).await;
+        let shown = latest(&lab.table("orders")).await;
+        let columns: Vec<&str> = shown.schema.fields().iter().map(|f| f.name().as_str()).collect();
+        assert_eq!(columns, wanted);
+    }
+}
+
+#[tokio::test]
+async fn history_counts_what_other_writers_did() {
+    let lab = Lab::with_super().await;
+    let table = lab.orders().await;
+    let base = append(&table, &[(1, "a"), (2, "b"), (3, "c")]).await;
+    let file = base.files[0].clone();
+    let ids = table.row_ids(&file).await.expect("ids");
+    let dead = |row| (file.path.clone(), ids.at(row).expect("id"));
+    Python::reads(&lab, &table)
+        .await
+        .writes("0000000000000091", &[(2, "B"), (4, "d")], &[dead(1)])
+        .await;
+    Python::reads(&lab, &table).await.writes("0000000000000092", &[], &[dead(0), dead(2)]).await;
+    let history = lab.table("orders").history(2).await.expect("history");
+    let counts: Vec<_> = history
+        .iter()
+        .map(|one| (one.lineage.inserted, one.lineage.updated, one.lineage.deleted))
+        .collect();
+    assert_eq!(counts, [(0, 0, 2), (1, 1, 0)]);
 }

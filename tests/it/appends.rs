@@ -1,0 +1,209 @@
+//! Adding rows at the end, in all the ways that clients do it.
+
+use mountable::vfs::Stability;
+
+use crate::support::Lab;
+
+const TEXT: &str = "id,qty\n1,5\n";
+
+async fn lab() -> Lab {
+    let lab = Lab::new().await;
+    lab.table("t").rows(TEXT).await;
+    lab
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_is_a_commit_before_the_reply() {
+    let lab = lab().await;
+    let a = lab.client("a");
+    assert_eq!(a.cat("t.csv").await, TEXT);
+    a.append_cold("t.csv", "2,6\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,6\n");
+    a.append_warm("t.csv", "3,7\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,6\n3,7\n");
+    assert_eq!(a.cat("t.csv").await, "id,qty\n1,5\n2,6\n3,7\n");
+    assert_eq!(lab.versions("t").await, 4);
+    lab.quiet().await;
+    assert_eq!(lab.versions("t").await, 4);
+    assert_eq!(lab.staged_files(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_stale_clients_append_and_both_rows_are_there() {
+    let lab = lab().await;
+    let (a, b) = (lab.client("a"), lab.client("b"));
+    let (fa, fb) = (a.open("t.csv").await.unwrap(), b.open("t.csv").await.unwrap());
+    b.write_sync(fb, 0, format!("{TEXT}2,20\n")).await.unwrap();
+    a.write_sync(fa, 0, format!("{TEXT}3,30\n")).await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,20\n3,30\n");
+    for client in [&a, &b] {
+        assert_eq!(client.cat("t.csv").await, "id,qty\n1,5\n2,20\n3,30\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_row_from_two_clients_is_there_twice() {
+    let lab = lab().await;
+    let (a, b) = (lab.client("a"), lab.client("b"));
+    let (fa, fb) = (a.open("t.csv").await.unwrap(), b.open("t.csv").await.unwrap());
+    b.write_sync(fb, 11, "2,20\n").await.unwrap();
+    a.write_sync(fa, 11, "2,20\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,20\n2,20\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_begin_with_another_clients_row_are_all_added() {
+    let lab = lab().await;
+    let (a, b) = (lab.client("a"), lab.client("b"));
+    let (fa, fb) = (a.open("t.csv").await.unwrap(), b.open("t.csv").await.unwrap());
+    b.write_sync(fb, 11, "2,20\n").await.unwrap();
+    a.write_sync(fa, 11, "2,20\n3,30\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,20\n2,20\n3,30\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_row_twice_from_one_client_is_there_twice() {
+    let lab = lab().await;
+    let a = lab.client("a");
+    a.append_cold("t.csv", "2,6\n").await.unwrap();
+    a.append_cold("t.csv", "2,6\n").await.unwrap();
+    a.append_warm("t.csv", "2,6\n2,6\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,6\n2,6\n2,6\n2,6\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_write_adds_nothing() {
+    let lab = lab().await;
+    let a = lab.client("a");
+    let file = a.open("t.csv").await.unwrap();
+    for _ in 0..3 {
+        a.write_sync(file, 11, "2,6\n").await.unwrap();
+    }
+    for _ in 0..2 {
+        a.write_sync(file, 0, format!("{TEXT}2,6\n")).await.unwrap();
+    }
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,6\n");
+    assert_eq!(lab.versions("t").await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logger_that_keeps_the_file_open_adds_line_by_line() {
+    let lab = lab().await;
+    let a = lab.client("a");
+    let file = a.open("t.csv").await.unwrap();
+    let mut text = TEXT.to_owned();
+    for line in 2..20 {
+        text.push_str(&format!("{line},{line}\n"));
+        a.write_sync(file, 0, &text).await.unwrap();
+        assert_eq!(lab.engine_csv("t").await, text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_loggers_with_open_files_lose_nothing_of_each_other() {
+    let lab = lab().await;
+    let (a, b) = (lab.client("a"), lab.client("b"));
+    let (fa, fb) = (a.open("t.csv").await.unwrap(), b.open("t.csv").await.unwrap());
+    // Each believes in its own end of file: nobody looks at the attributes in the replies.
+    a.write_sync(fa, 11, "2,1\n").await.unwrap();
+    b.write_sync(fb, 11, "3,2\n").await.unwrap();
+    b.write_sync(fb, 15, "4,2\n").await.unwrap();
+    a.write_sync(fa, 15, "5,1\n").await.unwrap();
+    b.write_sync(fb, 19, "6,2\n").await.unwrap();
+    let mut lines: Vec<_> = lab.engine_csv("t").await.lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["1,5", "2,1", "3,2", "4,2", "5,1", "6,2", "id,qty"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_loggers_that_send_their_whole_page_lose_nothing_of_each_other() {
+    let lab = lab().await;
+    let (a, b) = (lab.client("a"), lab.client("b"));
+    let (fa, fb) = (a.open("t.csv").await.unwrap(), b.open("t.csv").await.unwrap());
+    let (mut ta, mut tb) = (TEXT.to_owned(), TEXT.to_owned());
+    for line in 1..6 {
+        ta.push_str(&format!("{},1\n", line * 10));
+        a.write_sync(fa, 0, &ta).await.unwrap();
+        tb.push_str(&format!("{},2\n", line * 100));
+        b.write_sync(fb, 0, &tb).await.unwrap();
+    }
+    let mut lines: Vec<_> = lab.engine_csv("t").await.lines().map(str::to_owned).collect();
+    lines.sort();
+    let mut all: Vec<_> = ta.lines().chain(tb.lines().skip(2)).map(str::to_owned).collect();
+    all.sort();
+    assert_eq!(lines, all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_arrives_in_two_pieces_is_one_row() {
+    let lab = lab().await;
+    let a = lab.client("a");
+    let file = a.open("t.csv").await.unwrap();
+    a.write_sync(file, 11, "2,").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, TEXT);
+    a.write_sync(file, 13, "6\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,6\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_line_without_newline_is_a_row_after_a_while() {
+    let lab = lab().await;
+    let a = lab.client("a");
+    a.append_cold("t.csv", "2,6").await.unwrap();
+    lab.settles("t", "id,qty\n1,5\n2,6\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unstable_appends_are_committed_without_commit() {
+    let lab = lab().await;
+    let a = lab.client("a");
+    let file = a.open("t.csv").await.unwrap();
+    a.write(file, 11, "2,6\n", Stability::Unstable).await.unwrap();
+    lab.settles("t", "id,qty\n1,5\n2,6\n").await;
+    a.write(file, 15, "3,7\n", Stability::Unstable).await.unwrap();
+    a.commit(file).await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,6\n3,7\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_of_nothing_changes_nothing() {
+    let lab = lab().await;
+    let a = lab.client("a");
+    let file = a.open("t.csv").await.unwrap();
+    a.write_sync(file, 11, "").await.unwrap();
+    a.write_sync(file, 5000, "").await.unwrap();
+    assert_eq!(a.cat("t.csv").await, TEXT);
+    lab.quiet().await;
+    assert_eq!(lab.versions("t").await, 2);
+    assert_eq!(lab.staged_files(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_appends_after_anothers_edit_keeps_both() {
+    let lab = lab().await;
+    let (a, b) = (lab.client("a"), lab.client("b"));
+    let fa = a.open("t.csv").await.unwrap();
+    b.sed("t.csv", |text| text.replace("1,5", "1,50")).await.unwrap();
+    a.write_sync(fa, 0, format!("{TEXT}2,6\n")).await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,50\n2,6\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_to_a_large_table_touch_only_its_end() {
+    let lab = Lab::new().await;
+    let mut text = String::from("id,note\n");
+    for row in 0..60_000 {
+        text.push_str(&format!("{row},some words that make the table larger\n"));
+    }
+    lab.table("t").rows(&text).await;
+    let (a, b) = (lab.client("a"), lab.client("b"));
+    let fa = a.open("t.csv").await.unwrap();
+    // Another client changes an early row (same length) and adds the row that A adds too.
+    b.sed("t.csv", |text| text.replace("\n7,some", "\n7,SOME") + "x7,y\n".replace('x', "9").as_str())
+        .await
+        .unwrap();
+    a.write_sync(fa, fa.size, "97,y\n98,y\n").await.unwrap();
+    let now = lab.engine_csv("t").await;
+    assert!(now.contains("\n7,SOME"), "the other client's edit is gone");
+    assert!(now.ends_with("\n97,y\n97,y\n98,y\n"), "{}", &now[now.len() - 60..]);
+}
