@@ -62,16 +62,23 @@ pub(super) fn civil(days: i64) -> (i64, u8, u8) {
 }
 
 /// Days since 1970-01-01 of a date, or nothing if there is no such date.
+#[inline]
 pub(super) fn days(year: i64, month: u8, day: u8) -> Option<i64> {
-    if !(1..=12).contains(&month) || day == 0 || day > month_days(year, month) {
+    if !(1..=12).contains(&month) || day == 0 || (day > 28 && day > month_days(year, month)) {
         return None;
     }
-    let shifted = if month <= 2 { year.checked_sub(1)? } else { year };
+    let shifted = year.checked_sub(i64::from(month <= 2))?;
+    let march_month = u32::from(if month > 2 { month - 3 } else { month + 9 });
+    let of_year = (153 * march_month + 2) / 5 + u32::from(day) - 1;
+    if let Ok(year) = u32::try_from(shifted)
+        && year <= 9_999
+    {
+        let days = 365 * year + year / 4 - year / 100 + year / 400 + of_year;
+        return Some(i64::from(days) - 719_468);
+    }
     let era = shifted.div_euclid(400);
     let year_of_era = shifted.rem_euclid(400);
-    let march_month = i64::from(if month > 2 { month - 3 } else { month + 9 });
-    let of_year = (153 * march_month + 2) / 5 + i64::from(day) - 1;
-    let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
+    let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + i64::from(of_year);
     era.checked_mul(146_097)?.checked_add(of_era)?.checked_sub(719_468)
 }
 
@@ -185,7 +192,7 @@ pub(super) fn write_fraction(
 }
 
 /// Text of a timestamp: the value counts `per_second` units since 1970-01-01T00:00:00.
-#[inline]
+#[inline(always)] // once for each unit, with its divisions by constants
 pub(super) fn write_timestamp(slot: &mut Slot, value: i64, unit: TimeUnit, zoned: Zoned) -> usize {
     let (per_second, digits) = per_second(unit);
     let seconds = value.div_euclid(per_second);

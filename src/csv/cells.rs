@@ -96,15 +96,8 @@ impl<'a> Cells<'a> {
         // One scan over the whole run; runs without any special byte are the rule.
         let run = self.borrowed.get(first.as_usize()..last.as_usize()).unwrap_or_default();
         let clean = !quote::has_special(run);
-        let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
         let borrowed = self.borrowed;
-        let spans = offsets.windows(2).zip(rows).map(|(pair, row)| {
-            let (Some(start), Some(end)) = (pair.first(), pair.last()) else {
-                return Span::default();
-            };
-            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                return Span::default();
-            }
+        let span = |(start, end): (&O, &O)| {
             let start = start.as_usize();
             let text = borrowed.get(start..end.as_usize()).unwrap_or_default();
             let written = match clean {
@@ -113,8 +106,14 @@ impl<'a> Cells<'a> {
                 false => quote::written_length(text),
             };
             Span { start, length: text.len(), written }
-        });
-        self.spans.extend(spans);
+        };
+        let bounds = offsets.iter().zip(offsets.get(1..).unwrap_or_default());
+        match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+            None => self.spans.extend(bounds.map(span)),
+            Some(nulls) => self.spans.extend(bounds.zip(rows).map(|(bounds, row)| {
+                if nulls.is_null(row) { Span::default() } else { span(bounds) }
+            })),
+        }
         Ok(Form::Borrowed)
     }
 

@@ -48,7 +48,7 @@ pub(super) fn parse_time(text: &[u8], unit: TimeUnit) -> Parsed<i64> {
 pub(super) fn parse_timestamp(text: &[u8], unit: TimeUnit, zoned: Zoned) -> Parsed<i64> {
     let (days, rest) = date(text)?;
     let (per_second, _) = calendar::per_second(unit);
-    let (mut seconds, fraction) = match rest {
+    let (seconds, fraction) = match rest {
         [] => (0, 0),
         [b'T' | b't' | b' ', rest @ ..] => {
             let (seconds, fraction, rest) = clock(rest, unit)?;
@@ -61,8 +61,7 @@ pub(super) fn parse_timestamp(text: &[u8], unit: TimeUnit, zoned: Zoned) -> Pars
         }
         _ => return wrong("not a timestamp like 2026-11-21T10:00:00"),
     };
-    let from_days = i128::from(days) * i128::from(DAY_SECONDS);
-    let whole = from_days + i128::from(std::mem::take(&mut seconds));
+    let whole = i128::from(days) * i128::from(DAY_SECONDS) + i128::from(seconds);
     i64::try_from(whole * i128::from(per_second) + i128::from(fraction)).map_err(|_| out_of_range())
 }
 
@@ -277,6 +276,9 @@ mod tests {
             ("2026-11-21x", "MNT-1203"),
             ("21.11.2026", "MNT-1203"),
             ("+999999999-01-01", "MNT-1204"),
+            ("+999999999999-01-01", "MNT-1204"),
+            ("-999999999999-12-31T23:59:59", "MNT-1204"),
+            ("+9999999999999-01-01", "MNT-1203"),
             ("", "MNT-1203"),
         ] {
             assert_eq!(timestamp(text, Zoned::Naive), Err(code), "{text}");

@@ -61,14 +61,42 @@ pub(super) fn write_half(slot: &mut Slot, value: f32, reads_back: impl Fn(f32) -
     write_float(slot, value)
 }
 
+/// Copies a short text; by two overlapping copies of fixed size where a call of memcpy would cost
+/// more than the copy.
 #[inline]
 fn fill(slot: &mut Slot, text: &[u8]) -> usize {
-    match slot.get_mut(..text.len()) {
-        Some(place) => {
-            place.copy_from_slice(text);
-            text.len()
+    let length = text.len();
+    if let (Some(head), Some(tail)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        if length > 16 {
+            fill_long(slot, text);
+        } else {
+            if let Some(place) = slot.first_chunk_mut::<8>() {
+                *place = *head;
+            }
+            if let Some(place) = slot.get_mut(length - 8..length) {
+                place.copy_from_slice(tail);
+            }
         }
-        None => 0,
+    } else {
+        for (place, byte) in slot.iter_mut().zip(text) {
+            *place = *byte;
+        }
+    }
+    length.min(slot.len())
+}
+
+#[inline]
+fn fill_long(slot: &mut Slot, text: &[u8]) {
+    let length = text.len();
+    if let (Some(head), Some(tail)) = (text.first_chunk::<16>(), text.last_chunk::<16>())
+        && let Some(place) = slot.get_mut(..length)
+    {
+        if let Some(place) = place.first_chunk_mut::<16>() {
+            *place = *head;
+        }
+        if let Some(place) = place.last_chunk_mut::<16>() {
+            *place = *tail;
+        }
     }
 }
 
