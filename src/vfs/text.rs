@@ -148,6 +148,16 @@ impl csv::Text for BlockingText {
         })
     }
 
+    fn record_start(&mut self, offset: u64) -> Result<Option<u64>> {
+        let Source::View(view) = &self.source else { return Ok(None) };
+        let header = u64::try_from(view.header().len()).unwrap_or(u64::MAX);
+        if offset < header || view.rows() == 0 {
+            return Ok(None);
+        }
+        let inside = offset.min(view.len().saturating_sub(1));
+        Ok(Some(self.runtime.block_on(view.row_at(inside))?.start))
+    }
+
     fn same_as_base(&mut self, offset: u64) -> u64 {
         match &self.source {
             Source::Frozen(frozen) if self.same_base => frozen.content().unwritten_from(offset),
