@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Objects};
 use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
+use crate::telemetry;
 use crate::view::{ViewSettings, Views};
 
 pub use crate::access::Principal;
@@ -489,10 +490,19 @@ impl Lake {
         let outcome = self.table(id).commit(change, lineage, audit).await;
         match outcome {
             Ok(CommitOutcome::Committed { snapshot, inserted, updated, deleted }) => {
+                telemetry::COMMITS.add(1);
+                telemetry::ROWS_INSERTED.add(inserted);
+                telemetry::ROWS_UPDATED.add(updated);
+                telemetry::ROWS_DELETED.add(deleted);
                 let snapshot = self.remember(snapshot);
                 Ok(CommitOutcome::Committed { snapshot, inserted, updated, deleted })
             }
             other => {
+                match &other {
+                    Ok(CommitOutcome::Unchanged { .. }) => telemetry::COMMITS_WITHOUT_CHANGE.add(1),
+                    Ok(CommitOutcome::Conflict { .. }) => telemetry::COMMIT_CONFLICTS.add(1),
+                    _ => {}
+                }
                 self.forget(id);
                 other
             }
@@ -593,6 +603,7 @@ impl Lake {
     /// # Errors
     /// `Unavailable`.
     pub async fn record_refusals(&self, id: &TableId, refusals: &[Refusal]) -> Result<()> {
+        telemetry::SAVES_REFUSED.add(1);
         self.append_refusals(&LogKey::TableRefusals(id.clone()), refusals).await
     }
 

@@ -1,5 +1,5 @@
-//! Logs and counters. Logs go to standard error; counters are plain atomics in one table, read
-//! by `.mountable/stats.json` and the log at shutdown.
+//! Logs and counters. Logs go to standard error; counters are plain atomics in one table, shown
+//! in `.mountable/stats.json` and in the log at the end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,8 +42,6 @@ where
 pub enum Unit {
     /// Events.
     Count,
-    /// Bytes.
-    Bytes,
     /// Rows.
     Rows,
 }
@@ -88,23 +86,15 @@ macro_rules! counters {
 }
 
 counters! {
-    NFS_REQUESTS, "nfs_requests_total", Count, "NFS and MOUNT calls answered.";
-    NFS_REQUESTS_REFUSED, "nfs_requests_refused_total", Count,
-        "Calls refused before they were decoded (credentials, limits, bad handles).";
-    NFS_CONNECTIONS, "nfs_connections_total", Count, "Connections accepted.";
-    READ_BYTES, "read_bytes_total", Bytes, "Bytes of file content handed to clients.";
-    WRITTEN_BYTES, "written_bytes_total", Bytes, "Bytes of file content taken from clients.";
     COMMITS, "commits_total", Count, "Snapshots made.";
-    COMMITS_REFUSED, "commits_refused_total", Count, "Saves refused because of their content.";
+    COMMITS_WITHOUT_CHANGE, "commits_without_change_total", Count,
+        "Changes that changed nothing and made no snapshot.";
     COMMIT_CONFLICTS, "commit_conflicts_total", Count,
-        "Saves refused because somebody else changed the same rows.";
-    COMMIT_RETRIES, "commit_retries_total", Count,
-        "Commits that were rebased onto a newer snapshot.";
+        "Changes refused because of rows of somebody else or of keys.";
     ROWS_INSERTED, "rows_inserted_total", Rows, "Rows inserted by commits.";
+    ROWS_UPDATED, "rows_updated_total", Rows, "Rows replaced by commits.";
     ROWS_DELETED, "rows_deleted_total", Rows, "Rows removed by commits.";
-    CACHE_HITS, "cache_hits_total", Count, "Blocks of CSV text found in the cache.";
-    CACHE_MISSES, "cache_misses_total", Count, "Blocks of CSV text that had to be rendered.";
-    STORE_RETRIES, "store_retries_total", Count, "Object store calls that were repeated.";
+    SAVES_REFUSED, "saves_refused_total", Count, "Saves refused and recorded in errors.csv.";
 }
 
 /// All counters as a JSON object `{name: value}`.

@@ -90,7 +90,7 @@ fn usage(error: &clap::Error, console: &mut Console) -> Exit {
 /// What to do about an error that its text cannot say.
 fn hint(kind: ErrorKind) -> Option<&'static str> {
     match kind {
-        ErrorKind::Busy => Some("somebody else is writing this table; try again"),
+        ErrorKind::Busy => Some("somebody else holds it; try again"),
         ErrorKind::Unknown => Some("look with `mountable log` before you repeat it"),
         ErrorKind::Internal => Some("this is a defect of Mountable; please report it"),
         ErrorKind::Corrupt => Some("stored data contradicts itself; tell the operator of the lake"),

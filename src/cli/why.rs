@@ -104,8 +104,16 @@ fn print(refused: Vec<Refused>, console: &mut Console) -> Result<Exit> {
 /// A few lines for people: when and who, where, what, why, what to do.
 fn prose(refusal: &Refused) -> String {
     let text = |name: &str| match refusal.get(name) {
-        Some(Value::String(text)) => text.escape_debug().to_string().replace("\\\"", "\""),
-        // Line and column 0 mean the text as a whole.
+        // Line and column 0 mean the text as a whole; read from errors.csv they are text.
+        Some(Value::String(text)) if text == "0" && matches!(name, "line" | "column") => {
+            String::new()
+        }
+        // One line each, whatever a refused value held.
+        Some(Value::String(text)) => {
+            let shown =
+                |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.into() };
+            text.chars().map(shown).collect()
+        }
         Some(Value::Null) | None => String::new(),
         Some(Value::Number(number)) if number.as_u64() == Some(0) => String::new(),
         Some(other) => other.to_string(),
