@@ -1,5 +1,6 @@
 //! Turns a staged edit into a commit and the slot's state with it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,6 +13,8 @@ use crate::lake::{At, ChangeSet, CommitOutcome, CsvView, Edit as RowEdit, NewRow
 
 /// How many newer versions a text is held against to find the one that it extends.
 const NEWER_MAX: u64 = 8;
+/// Bytes compared at once.
+const STEP: u64 = 1 << 20;
 
 impl Vfs {
     /// Commits a staged edit. The caller holds the slot.
@@ -64,6 +67,9 @@ impl Vfs {
         text: &Frozen,
     ) -> std::result::Result<Saved, SaveError> {
         let who = self.principal(&edit.caller);
+        if edit.extends.is_some() {
+            return self.save_addition(&who, slot, edit, text).await;
+        }
         let against = match &edit.against {
             Some(against) => Some(self.newest_extended(slot, edit, text, against).await?),
             None => None,
@@ -82,6 +88,7 @@ impl Vfs {
             base: against,
             text: text.clone(),
             same_base,
+            added_from: None,
         };
         save.run().await
     }
@@ -108,11 +115,9 @@ impl Vfs {
             if text.len() < view.len() || view.len() <= against.len() {
                 continue;
             }
+            // Another author's rows are never this author's, even if they read the same.
             let same_author = view.snapshot().lineage.client == who.describe();
-            if text.len() == view.len() && !same_author {
-                continue;
-            }
-            if begins_with(text, against, &view).await? {
+            if same_author && begins_with(text, against, &view).await? {
                 return Ok(view);
             }
         }
@@ -157,6 +162,9 @@ impl Vfs {
         counter.fetch_add(1, Ordering::Relaxed);
         let mut state = slot.state();
         state.saved(key, version);
+        if edit.extends.is_some() || !saved.same_rows {
+            self.keep_own(slot, &mut state, key, edit);
+        }
         if saved.same_rows {
             // An editor must not see "file changed on disk": the time of its last write stays.
             state.mtime = Some((version, edit.mtime));
@@ -190,26 +198,18 @@ impl Vfs {
     }
 }
 
-/// Whether `text` is `view`'s text and perhaps more behind it. What lies in both below
-/// `against`'s length was compared when the text was recognised as an addition.
+/// Whether `text` is `view`'s text and perhaps more behind it. The end is compared first: there
+/// texts that only look alike differ.
 async fn begins_with(text: &Frozen, against: &CsvView, view: &Arc<CsvView>) -> Result<bool> {
-    const STEP: u64 = 1 << 20;
-    let mut at = against.len().min(view.len()).saturating_sub(STEP);
-    while at < view.len() {
-        let next = (at + STEP).min(view.len());
+    let tail = against.len().min(view.len()).saturating_sub(STEP);
+    Ok(same(text, view, tail..view.len()).await? && same(text, view, 0..tail).await?)
+}
+
+async fn same(text: &Frozen, view: &Arc<CsvView>, range: Range<u64>) -> Result<bool> {
+    let mut at = range.start;
+    while at < range.end {
+        let next = (at + STEP).min(range.end);
         if text.read_all(at..next).await? != view.read_at(at..next).await?.concat() {
-            return Ok(false);
-        }
-        at = next;
-    }
-    // The rest of the common part: only an addition to `against` may be taken for one to `view`.
-    let mut at = 0;
-    let common = against.len().min(view.len());
-    while at < common {
-        let next = (at + STEP).min(common);
-        if text.content().unwritten_from(at) < next - at
-            && text.read_all(at..next).await? != view.read_at(at..next).await?.concat()
-        {
             return Ok(false);
         }
         at = next;

@@ -18,6 +18,7 @@ mod info;
 mod inode;
 mod names;
 mod namespace;
+mod own;
 mod plan;
 mod recover;
 mod refuse;

@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) text: BlockingText,
     /// Where its rows begin.
     pub(super) body: u64,
+    /// Only the rows from this offset on are new, whatever stands before it.
+    pub(super) added_from: Option<u64>,
     /// Its column names.
     pub(super) names: Vec<String>,
     /// The target's columns.
@@ -111,6 +113,14 @@ impl Plan {
             });
             return Ok(hunks);
         };
+        if let Some(from) = self.added_from {
+            let edited = from..self.text.len();
+            if !edited.is_empty() {
+                let base = base.len()..base.len();
+                hunks.push(Hunk { base, base_records: 0, edited, edited_records: 0 });
+            }
+            return Ok(hunks);
+        }
         let base_body = u64::try_from(base.header().len()).unwrap_or(u64::MAX);
         let mut base = BlockingText::view(Arc::clone(base));
         csv::diff(&mut base, base_body, &mut self.text, self.body, &mut |hunk| {

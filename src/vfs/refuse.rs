@@ -60,7 +60,7 @@ impl Vfs {
 
     async fn forget_edit(&self, slot: &Arc<Slot>, key: &EditKey, refusals: &[Refusal]) {
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
-        slot.state().edits.remove(key);
+        self.undo(slot, key);
         self.raise_ctime(slot);
         for refusal in refusals.iter().take(1) {
             tracing::info!(table = %slot.table, client = refusal.client, line = refusal.line,

@@ -30,6 +30,8 @@ pub(super) struct Save<'a> {
     pub(super) text: Frozen,
     /// Whether the text's unwritten parts are `base`'s bytes.
     pub(super) same_base: SameBase,
+    /// Only the rows from this offset on are new, whatever stands before it.
+    pub(super) added_from: Option<u64>,
 }
 
 /// A save that was accepted.
@@ -83,7 +85,15 @@ impl Save<'_> {
         let Some(base) = self.base.clone() else {
             return self.create(&names, body).await;
         };
-        let target = self.target(&base, &names, body).await?;
+        let target = match self.added_from {
+            Some(_) => Target {
+                schema: Arc::clone(base.schema()),
+                base: Some(Arc::clone(&base)),
+                changed: false,
+                config: None,
+            },
+            None => self.target(&base, &names, body).await?,
+        };
         let (planned, rows) = self.collect(&target, &names, body).await?;
         if planned.edits.is_empty() && !target.changed {
             return Ok(Saved {
@@ -248,6 +258,7 @@ impl Save<'_> {
                 if target.changed { SameBase::No } else { self.same_base },
             ),
             body,
+            added_from: self.added_from,
             names: names.to_vec(),
             schema: Arc::clone(&target.schema),
             header_same: self.header_same(target, body).await?,

@@ -46,6 +46,9 @@ pub(super) struct Edit {
     pub(super) verifier: Option<[u8; 8]>,
     /// Failed attempts in the background.
     pub(super) attempts: u32,
+    /// Bytes at the beginning that are saved already, among rows of others that this client has
+    /// not seen: they cannot be changed, only added to (see `own`).
+    pub(super) extends: Option<u64>,
 }
 
 /// A slot whose table was moved or removed a moment ago.
@@ -78,6 +81,8 @@ pub(super) struct Kept {
 pub(super) struct SlotState {
     /// Edits under way.
     pub(super) edits: HashMap<EditKey, Edit>,
+    /// Texts of saves that were merged with others' rows, for handles that stay open.
+    pub(super) own: HashMap<EditKey, Edit>,
     /// What a client's handle shows after its own commits.
     pub(super) shown: HashMap<EditKey, u64>,
     /// The handle version that a client got last.
@@ -154,7 +159,9 @@ impl SlotState {
 
     /// The edit that a newcomer to the name finds: its own, or one that began in an empty slot.
     pub(super) fn visible_edit(&self, client: &Arc<str>) -> Option<(EditKey, Edit)> {
-        let own = |(key, _): &(&EditKey, &Edit)| key.client == *client;
+        // A text that lacks rows of others is only for the handle that it was written through.
+        let own =
+            |(key, edit): &(&EditKey, &Edit)| key.client == *client && edit.extends.is_none();
         let born = |(key, _): &(&EditKey, &Edit)| key.version >= BIRTH;
         let found = self.edits.iter().filter(own).max_by_key(|(_, edit)| edit.writes);
         let found = found.or_else(|| self.edits.iter().find(born));

@@ -61,6 +61,13 @@ impl Vfs {
         if let Some(edit) = slot.state().edits.get(&key) {
             return Ok(Shown::Edit(edit.clone()));
         }
+        if let Some(own) = slot.state().own.get(&key) {
+            return match strict {
+                // Whoever opens the file now has to see the rows of the others.
+                Strict::Yes => Err(FsError::Stale),
+                Strict::No => Ok(Shown::Edit(own.clone())),
+            };
+        }
         let latest = match self.latest(caller, &slot.table).await {
             Ok(latest) => latest,
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(FsError::Stale),
@@ -223,7 +230,7 @@ impl Vfs {
         handle: Handle,
     ) -> FsResult<EditKey> {
         let key = slot.key(caller, handle);
-        if slot.state().edits.contains_key(&key) {
+        if slot.state().edits.contains_key(&key) || self.go_on(caller, slot, &key).await? {
             return Ok(key);
         }
         let shown = slot.state().shown_version(&key);
@@ -258,6 +265,7 @@ impl Vfs {
         against: Option<Arc<CsvView>>,
     ) -> Edit {
         Edit {
+            extends: None,
             file: Arc::new(std::sync::Mutex::new(file)),
             below,
             against,
@@ -317,9 +325,18 @@ impl Vfs {
         stability: Stability,
     ) -> FsResult<WriteReply> {
         self.check_writable(caller)?;
+        let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        if data.is_empty() {
+            // POSIX: nothing is written, the file does not grow.
+            let verifier = self.verifier;
+            return Ok(WriteReply { count, stability, verifier });
+        }
         let key = self.edit(caller, slot, handle).await?;
+        let (offset, data) = self.behind_saved(slot, &key, offset, data).await?;
         let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
-        self.change_edit(slot, &key, |file| file.write(offset, &data))?;
+        if len > 0 {
+            self.change_edit(slot, &key, |file| file.write(offset, &data))?;
+        }
         self.counters.written_bytes.fetch_add(len, std::sync::atomic::Ordering::Relaxed);
         let stable = stability > Stability::Unstable;
         let mut committed = false;
@@ -337,11 +354,7 @@ impl Vfs {
             self.schedule(slot, &key, Decision::Settle);
         }
         let stability = if stable || committed { Stability::FileSync } else { Stability::Unstable };
-        Ok(WriteReply {
-            count: u32::try_from(data.len()).unwrap_or(u32::MAX),
-            stability,
-            verifier: self.verifier,
-        })
+        Ok(WriteReply { count, stability, verifier: self.verifier })
     }
 
     /// Changes the content of an edit and notes when.
@@ -409,6 +422,9 @@ impl Vfs {
         let edit = slot.state().edits.get(key).cloned();
         let Some(edit) = edit else { return Ok(None) };
         let text = Frozen::new(&edit.file, edit.below.clone());
+        if let Some(saved) = edit.extends {
+            return Ok(Some(super::shape::addition(&text, saved).await?));
+        }
         let base = edit.against.as_ref();
         Ok(Some(super::shape::shape_of(&text, base, &self.settings.limits).await?))
     }
@@ -443,10 +459,13 @@ impl Vfs {
         self.check_writable(caller)?;
         let key = slot.key(caller, handle);
         if let Some(size) = set.size {
-            let key = self.edit(caller, slot, handle).await?;
-            if slot.size_of(&key) == Some(size) {
+            let shown = self.shown(caller, slot, handle, Strict::No).await?;
+            if self.attr_of(slot, handle.inode, &shown).await?.size == size {
+                // Nothing changes, so nothing begins that would never be finished.
                 return Ok(());
             }
+            self.shorten_saved(slot, &key, size)?;
+            let key = self.edit(caller, slot, handle).await?;
             self.change_edit(slot, &key, |file| file.truncate(size))?;
             self.sync_edit(slot, &key).await?;
             self.schedule(slot, &key, Decision::Settle);
