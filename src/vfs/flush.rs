@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::gateway::{Vfs, later};
+use super::plan::rejection;
 use super::save::{Save, SaveError, Saved};
 use super::slot::{Edit, EditKey, Kept, Slot, Trigger};
 use super::text::{Frozen, SameBase};
@@ -31,6 +32,21 @@ impl Vfs {
         let edit = slot.state().edits.get(key).cloned();
         let Some(edit) = edit else { return Ok(()) };
         let text = Frozen::new(&edit.file, edit.below.clone());
+        let outcome = self.try_flush(slot, key, &edit, &text, trigger).await;
+        if let Err(error) = &outcome {
+            self.note_verdict(slot, key, &edit, trigger, error);
+        }
+        outcome
+    }
+
+    async fn try_flush(
+        &self,
+        slot: &Arc<Slot>,
+        key: &EditKey,
+        edit: &Edit,
+        text: &Frozen,
+        trigger: Trigger,
+    ) -> Result<()> {
         if text.len() == 0 && edit.against.is_none() {
             // A new file without content yet: nothing to save.
             if let Some(edit) = slot.state().edits.get_mut(key) {
@@ -38,13 +54,13 @@ impl Vfs {
             }
             return Ok(());
         }
-        match self.save(slot, &edit, &text).await {
+        match self.save(slot, edit, text).await {
             Ok(saved) => {
-                self.saved(slot, key, &edit, &saved);
+                self.saved(slot, key, edit, &saved);
                 Ok(())
             }
             Err(SaveError::Refused(kind, rejections)) => {
-                self.refused(slot, key, &edit, &text, kind, &rejections).await
+                self.refused(slot, key, edit, text, kind, &rejections).await
             }
             Err(SaveError::Failed(error)) => {
                 let waits = match error.kind() {
@@ -55,7 +71,7 @@ impl Vfs {
                 if waits {
                     return Err(error);
                 }
-                self.failed(slot, key, &edit, &text, error).await
+                self.failed(slot, key, edit, text, error).await
             }
         }
     }
@@ -67,6 +83,11 @@ impl Vfs {
         text: &Frozen,
     ) -> std::result::Result<Saved, SaveError> {
         let who = self.principal(&edit.caller);
+        if !text.content().is_whole() {
+            let why = "parts of the file were never written";
+            let rejection = rejection("MNT-1209", why, "write the file again as a whole");
+            return Err(SaveError::Refused(ErrorKind::Invalid, vec![rejection]));
+        }
         if edit.extends.is_some() {
             return self.save_addition(&who, slot, edit, text).await;
         }
@@ -145,7 +166,8 @@ impl Vfs {
         };
         match self.lake.commit(who, &slot.table, change, "delete", "").await? {
             CommitOutcome::Committed { snapshot, .. } => {
-                Ok(Saved { snapshot, same_text: true, same_rows: true })
+                let merged = snapshot.rows() > 0;
+                Ok(Saved { snapshot, same_text: true, same_rows: !merged })
             }
             CommitOutcome::Unchanged { .. } => Ok(unchanged),
             CommitOutcome::Conflict { .. } => Err(Error::new(
@@ -162,6 +184,7 @@ impl Vfs {
         counter.fetch_add(1, Ordering::Relaxed);
         let mut state = slot.state();
         state.saved(key, version);
+        state.ctime = state.ctime.max(Some(edit.ctime));
         if edit.extends.is_some() || !saved.same_rows {
             self.keep_own(slot, &mut state, key, edit);
         }
@@ -185,12 +208,8 @@ impl Vfs {
 
     /// Lets clients drop what they have cached of a table: its bytes are not what they wrote.
     pub(super) fn raise_ctime(&self, slot: &Slot) {
-        let now = self.now();
         let mut state = slot.state();
-        state.ctime = Some(match state.ctime {
-            Some(old) if old >= now => later(old),
-            _ => now,
-        });
+        state.raise_ctime(self.now());
         // A client compares mtime and size; the bytes it wrote had the time of its write.
         if let Some((_, time)) = &mut state.mtime {
             *time = later(*time);

@@ -33,6 +33,7 @@ mod tables;
 mod text;
 mod timer;
 mod tree;
+mod verdict;
 
 pub use error::{FsError, FsResult};
 pub use gateway::Vfs;

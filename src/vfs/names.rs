@@ -156,7 +156,16 @@ impl Vfs {
         slot: &Arc<Slot>,
         mode: CreateMode,
     ) -> FsResult<Entry> {
-        let _changing = slot.changing.lock().await;
+        let changing = slot.changing.lock().await;
+        // Somebody may have made it since the name was looked up.
+        match self.table_entry(caller, slot).await {
+            Ok(entry) => {
+                drop(changing);
+                return self.create_existing(caller, entry, mode).await;
+            }
+            Err(FsError::Lake(error)) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         let against = self.displaced_view(caller, slot).await?;
         let id = self.scratch.fresh_id();
         let file = StagedFile::create(self.scratch.area(), id, 0)?;

@@ -37,8 +37,12 @@ impl Vfs {
         key: &EditKey,
         edit: &Edit,
     ) {
+        let size = edit.file.lock().unwrap_or_else(PoisonError::into_inner).size();
+        if size == 0 {
+            return;
+        }
         let mut own = edit.clone();
-        own.extends = Some(edit.file.lock().unwrap_or_else(PoisonError::into_inner).size());
+        own.extends = Some(size);
         own.writes = 0;
         own.whole = false;
         own.due_ns = u64::MAX;

@@ -374,6 +374,29 @@ pub(super) fn infer(names: &[String], text: &mut BlockingText, body: u64) -> Res
     Ok(inference.finish())
 }
 
+/// Parses all rows of a text.
+///
+/// # Errors
+/// `Rejected` with every bad row (bounded), or what reading the text failed with.
+pub(super) fn check(
+    names: &[String],
+    schema: &SchemaRef,
+    text: &mut BlockingText,
+    body: u64,
+) -> Result<(), PlanError> {
+    let mut parser = Parser::new(names, schema)
+        .map_err(|rejection| PlanError::Rejected(vec![rejection]))?;
+    let mut chunks = Chunks::new(body..text.len());
+    let mut line = 1 + lines_before(text, body)?;
+    while let Some((_, chunk)) = chunks.next(text)? {
+        if let Err(rejections) = parser.parse(&chunk, line) {
+            return Err(PlanError::Rejected(rejections));
+        }
+        line += count_lines(&chunk);
+    }
+    Ok(())
+}
+
 /// Length of the first record of a text; `None` if there is none.
 pub(super) fn record_end(text: &[u8]) -> Option<usize> {
     Records::new(text).next().map(|range| range.end)

@@ -102,7 +102,7 @@ impl Vfs {
                 Some(Note::Scratch(meta)) => self.recover_scratch(&area, id, meta),
                 Some(Note::Edit(note)) => self.recover_edit(&area, id, note).await,
                 None => {
-                    drop(StagedFile::recover(&area, id));
+                    remove_files(&area, id);
                     Ok(())
                 }
             };
@@ -163,6 +163,18 @@ impl Vfs {
         self.mark_pending(&table);
         tracing::info!(%table, "a save from before the restart goes on");
         Ok(())
+    }
+}
+
+/// Removes what a process left that was stopped before it had noted what the file is.
+fn remove_files(area: &StagingArea, id: u64) {
+    for suffix in ["data", "log", "json"] {
+        let path = area.directory.join(format!("{id:016x}.{suffix}"));
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "leave a staging file behind");
+        }
     }
 }
 

@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::gateway::later;
 use super::scratch::SharedFile;
 use super::{Caller, FileTime, Handle};
+use crate::error::ErrorKind;
 use crate::lake::{CsvView, TableId};
 
 /// Handle versions from here on name an edit that began in an empty slot, not a snapshot.
@@ -34,6 +36,8 @@ pub(super) struct Edit {
     pub(super) caller: Caller,
     /// Time of the last write, shown as mtime.
     pub(super) mtime: FileTime,
+    /// Time of the last change of anything; never falls.
+    pub(super) ctime: FileTime,
     /// Number of writes so far: tells whether more came while a reply was held.
     pub(super) writes: u64,
     /// When it is committed if nothing more comes (monotonic nanoseconds).
@@ -76,6 +80,21 @@ pub(super) struct Kept {
     pub(super) below: Option<Arc<CsvView>>,
 }
 
+/// A refusal, for the writes of the same save that are still on their way.
+#[derive(Debug, Clone)]
+pub(super) struct Verdict {
+    /// Kind of the error.
+    pub(super) kind: ErrorKind,
+    /// Its text.
+    pub(super) message: String,
+    /// Nobody was told: the save was refused in the background.
+    pub(super) untold: bool,
+    /// The refused text replaced the table's; what follows in mid-file belongs to it.
+    pub(super) replaced: bool,
+    /// When (monotonic nanoseconds).
+    pub(super) since_ns: u64,
+}
+
 /// State of a slot.
 #[derive(Debug, Default)]
 pub(super) struct SlotState {
@@ -85,6 +104,8 @@ pub(super) struct SlotState {
     pub(super) own: HashMap<EditKey, Edit>,
     /// What a client's handle shows after its own commits.
     pub(super) shown: HashMap<EditKey, u64>,
+    /// Refusals that the client may not have heard of.
+    pub(super) verdicts: HashMap<EditKey, Verdict>,
     /// The handle version that a client got last.
     pub(super) current: HashMap<Arc<str>, u64>,
     /// Version that a client read last.
@@ -178,6 +199,14 @@ impl SlotState {
         }
     }
 
+    /// Moves the ctime of all versions to `now` or later.
+    pub(super) fn raise_ctime(&mut self, now: FileTime) {
+        self.ctime = Some(match self.ctime {
+            Some(old) if old >= now => later(old),
+            _ => now,
+        });
+    }
+
     /// Notes a completed save of `key` as `version`.
     pub(super) fn saved(&mut self, key: &EditKey, version: u64) {
         self.edits.remove(key);
@@ -189,6 +218,11 @@ impl SlotState {
         if self.shown.len() > 1024 {
             let current = &self.current;
             self.shown.retain(|k, _| current.get(&k.client) == Some(&k.version));
+            let (shown, edits) = (&self.shown, &self.edits);
+            self.births.retain(|version, client| {
+                let key = EditKey { client: Arc::clone(client), version: *version };
+                shown.contains_key(&key) || edits.contains_key(&key)
+            });
         }
     }
 }

@@ -17,6 +17,9 @@ use super::{
 use crate::error::{ErrorKind, Result};
 use crate::lake::{At, CsvView, Snapshot, TableId};
 
+/// Most bytes of one READ.
+pub(super) const READ_MAX: u32 = 8 << 20;
+
 /// What a table's handle shows at the moment.
 pub(super) enum Shown {
     /// A staged edit.
@@ -107,7 +110,9 @@ impl Vfs {
         match shown {
             Shown::Edit(edit) => {
                 let size = edit.file.lock().unwrap_or_else(PoisonError::into_inner).size();
-                Ok(attr::file(self.owner, inode, true, size, edit.mtime))
+                let mut attr = attr::file(self.owner, inode, true, size, edit.mtime);
+                attr.ctime = edit.ctime;
+                Ok(attr)
             }
             Shown::Snapshot(snapshot) => self.snapshot_attr(Some(slot), inode, snapshot).await,
         }
@@ -129,7 +134,6 @@ impl Vfs {
                 && version == snapshot.version
             {
                 time = shown;
-                ctime = shown.max(version_time(snapshot));
             }
             ctime = state.ctime.map_or(ctime, |raised| raised.max(ctime));
             if let Some(kept) = &state.kept
@@ -156,6 +160,7 @@ impl Vfs {
         slot: &Slot,
         handle: Handle,
     ) -> FsResult<Attr> {
+        self.opened(slot, &slot.key(caller, handle));
         let shown = self.shown(caller, slot, handle, Strict::Yes).await?;
         self.attr_of(slot, handle.inode, &shown).await
     }
@@ -183,7 +188,8 @@ impl Vfs {
         let current = state.current.get(&caller.client).copied();
         let same = current.filter(|version| {
             let key = EditKey { client: Arc::clone(&caller.client), version: *version };
-            state.shown_version(&key) == Some(latest.version)
+            let partial = state.own.contains_key(&key) || state.edits.contains_key(&key);
+            !partial && state.shown_version(&key) == Some(latest.version)
         });
         let version = same.unwrap_or(latest.version);
         drop(state);
@@ -200,7 +206,8 @@ impl Vfs {
     ) -> FsResult<ReadReply> {
         let shown = self.shown(caller, slot, handle, Strict::No).await?;
         let attr = self.attr_of(slot, handle.inode, &shown).await?;
-        let range = offset..offset.saturating_add(u64::from(count)).min(attr.size);
+        let end = offset.saturating_add(u64::from(count.min(READ_MAX))).min(attr.size);
+        let range = offset.min(end)..end;
         let data = match &shown {
             Shown::Edit(edit) => {
                 Frozen::new(&edit.file, edit.below.clone()).read(range.clone()).await?
@@ -271,6 +278,7 @@ impl Vfs {
             against,
             caller: caller.clone(),
             mtime: self.now(),
+            ctime: self.now(),
             writes: 0,
             due_ns: u64::MAX,
             written_ns: self.clock.monotonic_ns(),
@@ -331,6 +339,7 @@ impl Vfs {
             let verifier = self.verifier;
             return Ok(WriteReply { count, stability, verifier });
         }
+        self.check_verdict(slot, &slot.key(caller, handle), offset)?;
         let key = self.edit(caller, slot, handle).await?;
         let (offset, data) = self.behind_saved(slot, &key, offset, data).await?;
         let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
@@ -367,9 +376,19 @@ impl Vfs {
         let now = self.now();
         let mut state = slot.state();
         let edit = state.edits.get_mut(key).ok_or(FsError::Stale)?;
-        change(&mut edit.file.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let changed = change(&mut edit.file.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Err(error) = changed {
+            let begun = edit.writes == 0 && !Slot::is_birth(key);
+            drop(state);
+            if begun {
+                // An edit that holds nothing would hide the table's later versions for ever.
+                self.undo(slot, key);
+            }
+            return Err(error.into());
+        }
         edit.writes = edit.writes.saturating_add(1);
-        edit.mtime = if now > edit.mtime { now } else { later(edit.mtime) };
+        edit.ctime = if now > edit.ctime { now } else { later(edit.ctime) };
+        edit.mtime = edit.ctime;
         edit.written_ns = self.clock.monotonic_ns();
         edit.whole = false;
         Ok(())
@@ -395,6 +414,8 @@ impl Vfs {
         let decision = decide(shape, trigger);
         match decision {
             Decision::Now => {
+                // If the table is held elsewhere and the client never asks again.
+                self.schedule(slot, key, Decision::Settle);
                 self.flush(slot, key, trigger).await?;
                 Ok(true)
             }
@@ -465,6 +486,7 @@ impl Vfs {
                 return Ok(());
             }
             self.shorten_saved(slot, &key, size)?;
+            slot.state().verdicts.remove(&key);
             let key = self.edit(caller, slot, handle).await?;
             self.change_edit(slot, &key, |file| file.truncate(size))?;
             self.sync_edit(slot, &key).await?;
@@ -484,11 +506,12 @@ impl Vfs {
                 Shown::Edit(_) => {
                     if let Some(edit) = state.edits.get_mut(&key) {
                         edit.mtime = time;
+                        edit.ctime = later(edit.ctime).max(self.now());
                     }
                 }
                 Shown::Snapshot(snapshot) => state.mtime = Some((snapshot.version, time)),
             }
-            state.ctime = Some(self.now());
+            state.raise_ctime(self.now());
         }
         Ok(())
     }
@@ -502,7 +525,10 @@ impl Vfs {
         let mut changing = slot.changing.lock().await;
         let before = self.loose_attr(caller, slot, handle).await;
         let key = slot.key(caller, handle);
-        let mut result = self.commit_locked(slot, &key).await;
+        let mut result = match self.take_verdict(slot, &key) {
+            Some(error) => Err(error),
+            None => self.commit_locked(slot, &key).await,
+        };
         if let Ok(Some(writes)) = result {
             // Hold the reply for a moment: a COMMIT in mid-file is followed by more writes.
             drop(changing);
