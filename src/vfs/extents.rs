@@ -8,6 +8,8 @@ use std::ops::Range;
 pub(super) struct Extents {
     /// start -> end
     ranges: BTreeMap<u64, u64>,
+    /// Length of all ranges together.
+    bytes: u64,
 }
 
 impl Extents {
@@ -16,6 +18,7 @@ impl Extents {
         if range.is_empty() {
             return;
         }
+        self.bytes += self.missing(range.clone());
         let (mut start, mut end) = (range.start, range.end);
         let touching: Vec<u64> = self
             .ranges
@@ -36,10 +39,11 @@ impl Extents {
     /// Removes everything at and behind `size`.
     pub(super) fn truncate(&mut self, size: u64) {
         let behind: Vec<u64> = self.ranges.range(size..).map(|(s, _)| *s).collect();
-        for key in behind {
-            self.ranges.remove(&key);
+        for start in behind {
+            self.bytes -= self.ranges.remove(&start).map_or(0, |end| end - start);
         }
         if let Some((_, end)) = self.ranges.range_mut(..size).next_back() {
+            self.bytes -= end.saturating_sub(size);
             *end = (*end).min(size);
         }
     }
@@ -57,7 +61,24 @@ impl Extents {
 
     /// Bytes written.
     pub(super) fn bytes(&self) -> u64 {
-        self.ranges.iter().map(|(start, end)| end - start).sum()
+        self.bytes
+    }
+
+    /// Bytes of `range` that were not written.
+    pub(super) fn missing(&self, range: Range<u64>) -> u64 {
+        let mut at = range.start;
+        let mut missing = 0;
+        while at < range.end {
+            match self.at(at) {
+                Span::Written(end) => at = end,
+                Span::Gap(end) => {
+                    let end = end.min(range.end);
+                    missing += end - at;
+                    at = end;
+                }
+            }
+        }
+        missing
     }
 
     /// The ranges in ascending order.

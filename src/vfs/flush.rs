@@ -1,9 +1,11 @@
 //! Turns a staged edit into a commit and the slot's state with it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::gateway::{Vfs, later};
+use super::plan::rejection;
 use super::save::{Save, SaveError, Saved};
 use super::slot::{Edit, EditKey, Kept, Slot, Trigger};
 use super::text::{Frozen, SameBase};
@@ -12,6 +14,8 @@ use crate::lake::{At, ChangeSet, CommitOutcome, CsvView, Edit as RowEdit, NewRow
 
 /// How many newer versions a text is held against to find the one that it extends.
 const NEWER_MAX: u64 = 8;
+/// Bytes compared at once.
+const STEP: u64 = 1 << 20;
 
 impl Vfs {
     /// Commits a staged edit. The caller holds the slot.
@@ -28,6 +32,21 @@ impl Vfs {
         let edit = slot.state().edits.get(key).cloned();
         let Some(edit) = edit else { return Ok(()) };
         let text = Frozen::new(&edit.file, edit.below.clone());
+        let outcome = self.try_flush(slot, key, &edit, &text, trigger).await;
+        if let Err(error) = &outcome {
+            self.note_verdict(slot, key, &edit, trigger, error);
+        }
+        outcome
+    }
+
+    async fn try_flush(
+        &self,
+        slot: &Arc<Slot>,
+        key: &EditKey,
+        edit: &Edit,
+        text: &Frozen,
+        trigger: Trigger,
+    ) -> Result<()> {
         if text.len() == 0 && edit.against.is_none() {
             // A new file without content yet: nothing to save.
             if let Some(edit) = slot.state().edits.get_mut(key) {
@@ -35,13 +54,13 @@ impl Vfs {
             }
             return Ok(());
         }
-        match self.save(slot, &edit, &text).await {
+        match self.save(slot, edit, text).await {
             Ok(saved) => {
-                self.saved(slot, key, &edit, &saved);
+                self.saved(slot, key, edit, &saved);
                 Ok(())
             }
             Err(SaveError::Refused(kind, rejections)) => {
-                self.refused(slot, key, &edit, &text, kind, &rejections).await
+                self.refused(slot, key, edit, text, kind, &rejections).await
             }
             Err(SaveError::Failed(error)) => {
                 let waits = match error.kind() {
@@ -52,7 +71,7 @@ impl Vfs {
                 if waits {
                     return Err(error);
                 }
-                self.failed(slot, key, &edit, &text, error).await
+                self.failed(slot, key, edit, text, error).await
             }
         }
     }
@@ -64,6 +83,14 @@ impl Vfs {
         text: &Frozen,
     ) -> std::result::Result<Saved, SaveError> {
         let who = self.principal(&edit.caller);
+        if !text.content().is_whole() {
+            let why = "parts of the file were never written";
+            let rejection = rejection("MNT-1209", why, "write the file again as a whole");
+            return Err(SaveError::Refused(ErrorKind::Invalid, vec![rejection]));
+        }
+        if edit.extends.is_some() {
+            return self.save_addition(&who, slot, edit, text).await;
+        }
         let against = match &edit.against {
             Some(against) => Some(self.newest_extended(slot, edit, text, against).await?),
             None => None,
@@ -82,6 +109,7 @@ impl Vfs {
             base: against,
             text: text.clone(),
             same_base,
+            added_from: None,
         };
         save.run().await
     }
@@ -108,11 +136,9 @@ impl Vfs {
             if text.len() < view.len() || view.len() <= against.len() {
                 continue;
             }
+            // Another author's rows are never this author's, even if they read the same.
             let same_author = view.snapshot().lineage.client == who.describe();
-            if text.len() == view.len() && !same_author {
-                continue;
-            }
-            if begins_with(text, against, &view).await? {
+            if same_author && begins_with(text, against, &view).await? {
                 return Ok(view);
             }
         }
@@ -140,7 +166,8 @@ impl Vfs {
         };
         match self.lake.commit(who, &slot.table, change, "delete", "").await? {
             CommitOutcome::Committed { snapshot, .. } => {
-                Ok(Saved { snapshot, same_text: true, same_rows: true })
+                let merged = snapshot.rows() > 0;
+                Ok(Saved { snapshot, same_text: true, same_rows: !merged })
             }
             CommitOutcome::Unchanged { .. } => Ok(unchanged),
             CommitOutcome::Conflict { .. } => Err(Error::new(
@@ -157,7 +184,10 @@ impl Vfs {
         counter.fetch_add(1, Ordering::Relaxed);
         let mut state = slot.state();
         state.saved(key, version);
-        state.merged = !saved.same_rows;
+        state.ctime = state.ctime.max(Some(edit.ctime));
+        if edit.extends.is_some() || !saved.same_rows {
+            self.keep_own(slot, &mut state, key, edit);
+        }
         if saved.same_rows {
             // An editor must not see "file changed on disk": the time of its last write stays.
             state.mtime = Some((version, edit.mtime));
@@ -178,12 +208,8 @@ impl Vfs {
 
     /// Lets clients drop what they have cached of a table: its bytes are not what they wrote.
     pub(super) fn raise_ctime(&self, slot: &Slot) {
-        let now = self.now();
         let mut state = slot.state();
-        state.ctime = Some(match state.ctime {
-            Some(old) if old >= now => later(old),
-            _ => now,
-        });
+        state.raise_ctime(self.now());
         // A client compares mtime and size; the bytes it wrote had the time of its write.
         if let Some((_, time)) = &mut state.mtime {
             *time = later(*time);
@@ -191,26 +217,18 @@ impl Vfs {
     }
 }
 
-/// Whether `text` is `view`'s text and perhaps more behind it. What lies in both below
-/// `against`'s length was compared when the text was recognised as an addition.
+/// Whether `text` is `view`'s text and perhaps more behind it. The end is compared first: there
+/// texts that only look alike differ.
 async fn begins_with(text: &Frozen, against: &CsvView, view: &Arc<CsvView>) -> Result<bool> {
-    const STEP: u64 = 1 << 20;
-    let mut at = against.len().min(view.len()).saturating_sub(STEP);
-    while at < view.len() {
-        let next = (at + STEP).min(view.len());
+    let tail = against.len().min(view.len()).saturating_sub(STEP);
+    Ok(same(text, view, tail..view.len()).await? && same(text, view, 0..tail).await?)
+}
+
+async fn same(text: &Frozen, view: &Arc<CsvView>, range: Range<u64>) -> Result<bool> {
+    let mut at = range.start;
+    while at < range.end {
+        let next = (at + STEP).min(range.end);
         if text.read_all(at..next).await? != view.read_at(at..next).await?.concat() {
-            return Ok(false);
-        }
-        at = next;
-    }
-    // The rest of the common part: only an addition to `against` may be taken for one to `view`.
-    let mut at = 0;
-    let common = against.len().min(view.len());
-    while at < common {
-        let next = (at + STEP).min(common);
-        if text.content().unwritten_from(at) < next - at
-            && text.read_all(at..next).await? != view.read_at(at..next).await?.concat()
-        {
             return Ok(false);
         }
         at = next;

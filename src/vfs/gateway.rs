@@ -107,7 +107,8 @@ impl Vfs {
         }
         self.scratch.keep_on_disk();
         for slot in self.all_slots() {
-            for edit in slot.state().edits.values() {
+            let state = slot.state();
+            for edit in state.edits.values().chain(state.own.values()) {
                 edit.file.lock().unwrap_or_else(PoisonError::into_inner).keep_on_disk();
             }
         }

@@ -19,6 +19,7 @@ mod info;
 mod inode;
 mod names;
 mod namespace;
+mod own;
 mod plan;
 mod recover;
 mod refuse;
@@ -33,6 +34,7 @@ mod tables;
 mod text;
 mod timer;
 mod tree;
+mod verdict;
 
 pub use error::{FsError, FsResult};
 pub use gateway::Vfs;

@@ -168,7 +168,16 @@ impl Vfs {
         slot: &Arc<Slot>,
         mode: CreateMode,
     ) -> FsResult<Entry> {
-        let _changing = slot.changing.lock().await;
+        let changing = slot.changing.lock().await;
+        // Somebody may have made it since the name was looked up.
+        match self.table_entry(caller, slot).await {
+            Ok(entry) => {
+                drop(changing);
+                return self.create_existing(caller, entry, mode).await;
+            }
+            Err(FsError::Lake(error)) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         let displaced = slot.state().displaced.is_some();
         let against = if displaced { self.author_base(caller, slot).await? } else { None };
         let id = self.scratch.fresh_id();

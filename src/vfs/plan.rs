@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) text: BlockingText,
     /// Where its rows begin.
     pub(super) body: u64,
+    /// Only the rows from this offset on are new, whatever stands before it.
+    pub(super) added_from: Option<u64>,
     /// Its column names.
     pub(super) names: Vec<String>,
     /// The target's columns.
@@ -111,6 +113,14 @@ impl Plan {
             });
             return Ok(hunks);
         };
+        if let Some(from) = self.added_from {
+            let edited = from..self.text.len();
+            if !edited.is_empty() {
+                let base = base.len()..base.len();
+                hunks.push(Hunk { base, base_records: 0, edited, edited_records: 0 });
+            }
+            return Ok(hunks);
+        }
         let base_body = u64::try_from(base.header().len()).unwrap_or(u64::MAX);
         let mut base = BlockingText::view(Arc::clone(base));
         csv::diff(&mut base, base_body, &mut self.text, self.body, &mut |hunk| {
@@ -362,6 +372,29 @@ pub(super) fn infer(names: &[String], text: &mut BlockingText, body: u64) -> Res
         inference.observe(&chunk);
     }
     Ok(inference.finish())
+}
+
+/// Parses all rows of a text.
+///
+/// # Errors
+/// `Rejected` with every bad row (bounded), or what reading the text failed with.
+pub(super) fn check(
+    names: &[String],
+    schema: &SchemaRef,
+    text: &mut BlockingText,
+    body: u64,
+) -> Result<(), PlanError> {
+    let mut parser =
+        Parser::new(names, schema).map_err(|rejection| PlanError::Rejected(vec![rejection]))?;
+    let mut chunks = Chunks::new(body..text.len());
+    let mut line = 1 + lines_before(text, body)?;
+    while let Some((_, chunk)) = chunks.next(text)? {
+        if let Err(rejections) = parser.parse(&chunk, line) {
+            return Err(PlanError::Rejected(rejections));
+        }
+        line += count_lines(&chunk);
+    }
+    Ok(())
 }
 
 /// Length of the first record of a text; `None` if there is none.

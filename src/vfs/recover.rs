@@ -33,6 +33,9 @@ struct EditNote {
     below: Option<u64>,
     against: Option<u64>,
     verifier: Option<[u8; 8]>,
+    /// Bytes at the beginning that are saved already.
+    #[serde(default)]
+    extends: Option<u64>,
 }
 
 /// Writes down what a staged edit is.
@@ -57,6 +60,7 @@ pub(super) fn note_edit(
         below: version(&edit.below),
         against: version(&edit.against),
         verifier: edit.verifier,
+        extends: edit.extends,
     });
     let id = edit.file.lock().unwrap_or_else(PoisonError::into_inner).id();
     let text = serde_json::to_vec(&note)
@@ -98,7 +102,7 @@ impl Vfs {
                 Some(Note::Scratch(meta)) => self.recover_scratch(&area, id, meta),
                 Some(Note::Edit(note)) => self.recover_edit(&area, id, note).await,
                 None => {
-                    drop(StagedFile::recover(&area, id));
+                    remove_files(&area, id);
                     Ok(())
                 }
             };
@@ -141,6 +145,8 @@ impl Vfs {
         let key = EditKey { client: Arc::clone(&caller.client), version: note.handle_version };
         let mut edit = self.new_edit(&caller, file, below, against);
         edit.verifier = note.verifier;
+        edit.extends = note.extends;
+        let saved = all_saved(&edit);
         let settle = self.settings.timing.settle;
         let settle = u64::try_from(settle.as_nanos()).unwrap_or(u64::MAX);
         edit.due_ns = self.clock.monotonic_ns().saturating_add(settle);
@@ -148,10 +154,32 @@ impl Vfs {
         if key.version >= BIRTH {
             state.births.insert(key.version, Arc::clone(&key.client));
         }
+        if saved {
+            state.own.insert(key, edit);
+            return Ok(());
+        }
         state.edits.insert(key, edit);
         drop(state);
         self.mark_pending(&table);
         tracing::info!(%table, "a save from before the restart goes on");
         Ok(())
     }
+}
+
+/// Removes what a process left that was stopped before it had noted what the file is.
+fn remove_files(area: &StagingArea, id: u64) {
+    for suffix in ["data", "log", "json"] {
+        let path = area.directory.join(format!("{id:016x}.{suffix}"));
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "leave a staging file behind");
+        }
+    }
+}
+
+/// Whether all of an edit's text was saved before the restart.
+fn all_saved(edit: &Edit) -> bool {
+    let size = edit.file.lock().unwrap_or_else(PoisonError::into_inner).size();
+    edit.extends == Some(size)
 }

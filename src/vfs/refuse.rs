@@ -74,12 +74,9 @@ impl Vfs {
 
     async fn forget_edit(&self, slot: &Arc<Slot>, key: &EditKey, refusals: &[Refusal]) {
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
-        {
-            let mut state = slot.state();
-            state.edits.remove(key);
-            // What an editor had put aside to make room for the refused text comes back.
-            state.displaced = None;
-        }
+        self.undo(slot, key);
+        // What an editor had put aside to make room for the refused text comes back.
+        slot.state().displaced = None;
         self.table_directory_changed(&slot.table);
         self.raise_ctime(slot);
         for refusal in refusals.iter().take(1) {

@@ -164,6 +164,11 @@ impl Vfs {
             return Err(error.into());
         }
         self.table_directory_changed(&slot.table);
+        // What this client had begun in the replaced file is replaced with it: a truncation that
+        // still waits would delete the rows that were just saved.
+        slot.state().edits.retain(|other, edit| {
+            other == &key || other.client != key.client || edit.extends.is_some()
+        });
         if slot.state().edits.remove(&key).is_some() {
             // An empty file on a name where nothing is: nothing to save, and nothing is lost by
             // leaving it where it was.
@@ -203,7 +208,7 @@ impl Vfs {
         from: &Arc<Slot>,
         to: &Arc<Slot>,
     ) -> FsResult<()> {
-        self.finish_own_edit(caller, from).await?;
+        self.finish_edits(from).await?;
         let target_taken = {
             let free = self.table_handle(caller, to).await;
             match free {
@@ -217,6 +222,7 @@ impl Vfs {
             return self.save_table_onto(caller, from, to).await;
         }
         let _from = from.changing.lock().await;
+        self.flush_all(from).await?;
         let who = self.principal(caller);
         if from.state().displaced.is_some() {
             return Err(FsError::not_found());
@@ -254,6 +260,7 @@ impl Vfs {
             }
         }
         let _changing = from.changing.lock().await;
+        self.flush_all(from).await?;
         self.lake.drop_table(&self.principal(caller), &from.table).await?;
         from.forget();
         self.table_directory_changed(&from.table);
@@ -261,10 +268,16 @@ impl Vfs {
         Ok(())
     }
 
-    async fn finish_own_edit(&self, caller: &Caller, slot: &Arc<Slot>) -> FsResult<()> {
+    async fn finish_edits(&self, slot: &Arc<Slot>) -> FsResult<()> {
         let _changing = slot.changing.lock().await;
-        let own = slot.state().visible_edit(&caller.client);
-        if let Some((key, _)) = own {
+        self.flush_all(slot).await
+    }
+
+    /// Commits what any client has staged for a table that is about to leave its name. The caller
+    /// holds the slot.
+    async fn flush_all(&self, slot: &Arc<Slot>) -> FsResult<()> {
+        let keys: Vec<EditKey> = slot.state().edits.keys().cloned().collect();
+        for key in keys {
             self.flush(slot, &key, Trigger::Certain).await?;
         }
         Ok(())

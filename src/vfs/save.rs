@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use tokio::sync::mpsc;
 
-use super::plan::{Plan, PlanError, Planned, infer, plan, record_end, rejection};
+use super::plan::{Plan, PlanError, Planned, check, infer, plan, record_end, rejection};
 use super::text::{BlockingText, Frozen, SameBase};
 use crate::csv;
 use crate::error::{Error, ErrorKind, Result};
@@ -30,6 +30,8 @@ pub(super) struct Save<'a> {
     pub(super) text: Frozen,
     /// Whether the text's unwritten parts are `base`'s bytes.
     pub(super) same_base: SameBase,
+    /// Only the rows from this offset on are new, whatever stands before it.
+    pub(super) added_from: Option<u64>,
 }
 
 /// A save that was accepted.
@@ -59,6 +61,15 @@ impl From<Error> for SaveError {
     }
 }
 
+impl From<PlanError> for SaveError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Rejected(list) => Self::Refused(ErrorKind::Invalid, list),
+            PlanError::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
 type SaveResult<T> = std::result::Result<T, SaveError>;
 
 /// The columns that a text's header asks for.
@@ -83,7 +94,15 @@ impl Save<'_> {
         let Some(base) = self.base.clone() else {
             return self.create(&names, body).await;
         };
-        let target = self.target(&base, &names, body).await?;
+        let target = match self.added_from {
+            Some(_) => Target {
+                schema: Arc::clone(base.schema()),
+                base: Some(Arc::clone(&base)),
+                changed: false,
+                config: None,
+            },
+            None => self.target(&base, &names, body).await?,
+        };
         let (planned, rows) = self.collect(&target, &names, body).await?;
         if planned.edits.is_empty() && !target.changed {
             return Ok(Saved {
@@ -150,6 +169,7 @@ impl Save<'_> {
     /// A table that does not exist yet.
     async fn create(self, names: &[String], body: u64) -> SaveResult<Saved> {
         let schema = self.infer(names, body).await?;
+        self.check(names, &schema, body).await?;
         let snapshot = self
             .lake
             .create_table(self.who, self.table, Arc::clone(&schema), TableConfig::default())
@@ -186,6 +206,16 @@ impl Save<'_> {
             .await
             .map_err(|error| Error::internal("infer column types").caused_by(error))?;
         Ok(Arc::new(inferred?))
+    }
+
+    /// Parses all rows, so that a table is made only if they can be saved.
+    async fn check(&self, names: &[String], schema: &SchemaRef, body: u64) -> SaveResult<()> {
+        let mut text = BlockingText::staged(self.text.clone(), SameBase::No);
+        let (names, schema) = (names.to_vec(), Arc::clone(schema));
+        tokio::task::spawn_blocking(move || check(&names, &schema, &mut text, body))
+            .await
+            .map_err(|error| Error::internal("check a new table").caused_by(error))?
+            .map_err(SaveError::from)
     }
 
     /// What the header asks for against the base's columns.
@@ -248,6 +278,7 @@ impl Save<'_> {
                 if target.changed { SameBase::No } else { self.same_base },
             ),
             body,
+            added_from: self.added_from,
             names: names.to_vec(),
             schema: Arc::clone(&target.schema),
             header_same: self.header_same(target, body).await?,
@@ -271,10 +302,7 @@ impl Save<'_> {
         let planned = planning
             .await
             .map_err(|error| Error::internal("compare a save").caused_by(error))?
-            .map_err(|error| match error {
-                PlanError::Rejected(list) => SaveError::Refused(ErrorKind::Invalid, list),
-                PlanError::Failed(error) => SaveError::Failed(error),
-            })?;
+            .map_err(SaveError::from)?;
         let rows = match writer {
             Some(writer) => writer.finish().await?,
             None => crate::lake::NewRows::default(),

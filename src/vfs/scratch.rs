@@ -346,6 +346,10 @@ impl Scratch {
         }
         if object.meta.became.is_none() {
             state.objects.remove(&id);
+        } else {
+            // Its handles lead to the table now; the bytes are there.
+            object.file = None;
+            object.used_ns = self.clock.monotonic_ns();
         }
         drop(state);
         let path = self.area.directory.join(format!("{id:016x}.json"));
@@ -365,7 +369,12 @@ impl Scratch {
         let unused = u64::try_from(unused.as_nanos()).unwrap_or(u64::MAX);
         let before_ns = self.clock.monotonic_ns().saturating_sub(unused);
         let old: Vec<(u64, Vec<u8>)> = {
-            let state = self.state();
+            let mut state = self.state();
+            state.objects.retain(|_, object| {
+                object.meta.became.is_none()
+                    || !object.meta.names.is_empty()
+                    || object.used_ns >= before_ns
+            });
             let idle = |object: &&Object| {
                 object.used_ns < before_ns && object.meta.kind == ScratchKind::File
             };

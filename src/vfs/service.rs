@@ -10,6 +10,7 @@ use super::gateway::Vfs;
 use super::namespace::Node;
 use super::scratch::ScratchKind;
 use super::staged::sync_files;
+use super::tables::READ_MAX;
 use super::text::Frozen;
 use super::tree::Attributes;
 use super::{
@@ -89,7 +90,7 @@ impl Vfs {
         count: u32,
     ) -> FsResult<ReadReply> {
         let attr = self.node_attr(caller, handle, node).await?;
-        let end = offset.saturating_add(u64::from(count)).min(attr.size);
+        let end = offset.saturating_add(u64::from(count.min(READ_MAX))).min(attr.size);
         let view = match node {
             Node::AtFile(table, version) => {
                 let slot = self.slot(table);
@@ -116,7 +117,7 @@ impl Vfs {
         let file = self.scratch.file(id).map_err(|_| FsError::Stale)?;
         let base = self.scratch_base(caller, id).await?;
         let text = Frozen::new(&file, base);
-        let end = offset.saturating_add(u64::from(count)).min(text.len());
+        let end = offset.saturating_add(u64::from(count.min(READ_MAX))).min(text.len());
         let data = text.read(offset.min(end)..end).await?;
         let attr = self.scratch.attr(id, handle.inode).ok_or(FsError::Stale)?;
         Ok(ReadReply { data, eof: end >= attr.size, attr })

@@ -60,6 +60,14 @@ pub(super) async fn shape_of(
     })
 }
 
+/// Looks at a text that can only be added to behind its first `saved` bytes.
+pub(super) async fn addition(text: &Frozen, saved: u64) -> Result<Shape> {
+    let size = text.len();
+    let complete = text.content().is_whole() && ends_with_newline(text).await?;
+    let append = complete && size > saved;
+    Ok(Shape { complete, append, doubtful: false, reaches_end: complete, in_place: false })
+}
+
 async fn ends_with_newline(text: &Frozen) -> Result<bool> {
     let size = text.len();
     Ok(text.read_all(size.saturating_sub(1)..size).await?.ends_with(b"\n"))

@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::gateway::later;
 use super::scratch::SharedFile;
 use super::{Caller, FileTime, Handle};
+use crate::error::ErrorKind;
 use crate::lake::{CsvView, TableId};
 
 /// Handle versions from here on name an edit that began in an empty slot, not a snapshot.
@@ -34,6 +36,8 @@ pub(super) struct Edit {
     pub(super) caller: Caller,
     /// Time of the last write, shown as mtime.
     pub(super) mtime: FileTime,
+    /// Time of the last change of anything; never falls.
+    pub(super) ctime: FileTime,
     /// Number of writes so far: tells whether more came while a reply was held.
     pub(super) writes: u64,
     /// When it is committed if nothing more comes (monotonic nanoseconds).
@@ -46,6 +50,9 @@ pub(super) struct Edit {
     pub(super) verifier: Option<[u8; 8]>,
     /// Failed attempts in the background.
     pub(super) attempts: u32,
+    /// Bytes at the beginning that are saved already, among rows of others that this client has
+    /// not seen: they cannot be changed, only added to (see `own`).
+    pub(super) extends: Option<u64>,
 }
 
 /// A slot whose table was moved or removed a moment ago.
@@ -73,19 +80,38 @@ pub(super) struct Kept {
     pub(super) below: Option<Arc<CsvView>>,
 }
 
+/// A refusal, for the writes of the same save that are still on their way.
+#[derive(Debug, Clone)]
+pub(super) struct Verdict {
+    /// Kind of the error.
+    pub(super) kind: ErrorKind,
+    /// Its text.
+    pub(super) message: String,
+    /// Nobody was told: the save was refused in the background.
+    pub(super) untold: bool,
+    /// The refused text replaced the table's; what follows in mid-file belongs to it.
+    pub(super) replaced: bool,
+    /// When (monotonic nanoseconds).
+    pub(super) since_ns: u64,
+}
+
 /// State of a slot.
 #[derive(Debug, Default)]
 pub(super) struct SlotState {
     /// Edits under way.
     pub(super) edits: HashMap<EditKey, Edit>,
+    /// Texts of saves that were merged with others' rows, for handles that stay open.
+    pub(super) own: HashMap<EditKey, Edit>,
     /// What a client's handle shows after its own commits.
     pub(super) shown: HashMap<EditKey, u64>,
+    /// Refusals that the client may not have heard of.
+    pub(super) verdicts: HashMap<EditKey, Verdict>,
     /// The handle version that a client got last.
     pub(super) current: HashMap<Arc<str>, u64>,
     /// Version that a client read last.
     pub(super) read: HashMap<Arc<str>, u64>,
     /// Version that a client committed last.
-    pub(super) own: HashMap<Arc<str>, u64>,
+    pub(super) committed: HashMap<Arc<str>, u64>,
     /// Editor of each handle version from [`BIRTH`] on.
     pub(super) births: HashMap<u64, Arc<str>>,
     /// Set while the table is away from its name.
@@ -98,8 +124,6 @@ pub(super) struct SlotState {
     pub(super) mtime: Option<(u64, FileTime)>,
     /// ctime raised after a refusal.
     pub(super) ctime: Option<FileTime>,
-    /// Whether the save of the call under way was merged with another writer's commit.
-    pub(super) merged: bool,
 }
 
 /// A table's name.
@@ -159,12 +183,13 @@ impl SlotState {
     /// The newest version up to `newest` that a client has read or committed.
     pub(super) fn seen(&self, client: &Arc<str>, newest: u64) -> Option<u64> {
         let known = |version: Option<&u64>| version.copied().filter(|v| *v <= newest);
-        known(self.read.get(client)).max(known(self.own.get(client)))
+        known(self.read.get(client)).max(known(self.committed.get(client)))
     }
 
     /// The edit that a newcomer to the name finds: its own, or one that began in an empty slot.
     pub(super) fn visible_edit(&self, client: &Arc<str>) -> Option<(EditKey, Edit)> {
-        let own = |(key, _): &(&EditKey, &Edit)| key.client == *client;
+        // A text that lacks rows of others is only for the handle that it was written through.
+        let own = |(key, edit): &(&EditKey, &Edit)| key.client == *client && edit.extends.is_none();
         let born = |(key, _): &(&EditKey, &Edit)| key.version >= BIRTH;
         let found = self.edits.iter().filter(own).max_by_key(|(_, edit)| edit.writes);
         let found = found.or_else(|| self.edits.iter().find(born));
@@ -181,17 +206,30 @@ impl SlotState {
         }
     }
 
+    /// Moves the ctime of all versions to `now` or later.
+    pub(super) fn raise_ctime(&mut self, now: FileTime) {
+        self.ctime = Some(match self.ctime {
+            Some(old) if old >= now => later(old),
+            _ => now,
+        });
+    }
+
     /// Notes a completed save of `key` as `version`.
     pub(super) fn saved(&mut self, key: &EditKey, version: u64) {
         self.edits.remove(key);
         self.shown.insert(key.clone(), version);
         self.current.insert(Arc::clone(&key.client), key.version);
-        self.own.insert(Arc::clone(&key.client), version);
+        self.committed.insert(Arc::clone(&key.client), version);
         self.displaced = None;
         // A bounded memory of who was shown what.
         if self.shown.len() > 1024 {
             let current = &self.current;
             self.shown.retain(|k, _| current.get(&k.client) == Some(&k.version));
+            let (shown, edits) = (&self.shown, &self.edits);
+            self.births.retain(|version, client| {
+                let key = EditKey { client: Arc::clone(client), version: *version };
+                shown.contains_key(&key) || edits.contains_key(&key)
+            });
         }
     }
 }

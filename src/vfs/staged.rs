@@ -233,9 +233,10 @@ impl StagedFile {
             return Err(Error::new(ErrorKind::TooLarge, "the file is larger than the limit")
                 .with("limit", self.area.file_max));
         };
-        let mut after = self.content.extents.clone();
-        after.insert(offset..end);
-        let grown = after.bytes().saturating_sub(self.content.extents.bytes());
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let grown = self.content.extents.missing(offset..end);
         self.area.reserve(grown)?;
         let written = self
             .data

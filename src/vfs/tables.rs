@@ -17,6 +17,9 @@ use super::{
 use crate::error::{ErrorKind, Result};
 use crate::lake::{At, CsvView, Snapshot, TableId};
 
+/// Most bytes of one READ.
+pub(super) const READ_MAX: u32 = 8 << 20;
+
 /// What a table's handle shows at the moment.
 pub(super) enum Shown {
     /// A staged edit.
@@ -61,6 +64,13 @@ impl Vfs {
         if let Some(edit) = slot.state().edits.get(&key) {
             return Ok(Shown::Edit(edit.clone()));
         }
+        if let Some(own) = slot.state().own.get(&key) {
+            return match strict {
+                // Whoever opens the file now has to see the rows of the others.
+                Strict::Yes => Err(FsError::Stale),
+                Strict::No => Ok(Shown::Edit(own.clone())),
+            };
+        }
         let latest = match self.latest(caller, &slot.table).await {
             Ok(latest) => latest,
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(FsError::Stale),
@@ -100,7 +110,9 @@ impl Vfs {
         match shown {
             Shown::Edit(edit) => {
                 let size = edit.file.lock().unwrap_or_else(PoisonError::into_inner).size();
-                Ok(attr::file(self.owner, inode, true, size, edit.mtime))
+                let mut attr = attr::file(self.owner, inode, true, size, edit.mtime);
+                attr.ctime = edit.ctime;
+                Ok(attr)
             }
             Shown::Snapshot(snapshot) => self.snapshot_attr(Some(slot), inode, snapshot).await,
         }
@@ -122,7 +134,6 @@ impl Vfs {
                 && version == snapshot.version
             {
                 time = shown;
-                ctime = shown.max(version_time(snapshot));
             }
             ctime = state.ctime.map_or(ctime, |raised| raised.max(ctime));
             if let Some(kept) = &state.kept
@@ -149,6 +160,7 @@ impl Vfs {
         slot: &Slot,
         handle: Handle,
     ) -> FsResult<Attr> {
+        self.opened(slot, &slot.key(caller, handle));
         let shown = self.shown(caller, slot, handle, Strict::Yes).await?;
         self.attr_of(slot, handle.inode, &shown).await
     }
@@ -176,7 +188,8 @@ impl Vfs {
         let current = state.current.get(&caller.client).copied();
         let same = current.filter(|version| {
             let key = EditKey { client: Arc::clone(&caller.client), version: *version };
-            state.shown_version(&key) == Some(latest.version)
+            let partial = state.own.contains_key(&key) || state.edits.contains_key(&key);
+            !partial && state.shown_version(&key) == Some(latest.version)
         });
         let version = same.unwrap_or(latest.version);
         drop(state);
@@ -193,7 +206,8 @@ impl Vfs {
     ) -> FsResult<ReadReply> {
         let shown = self.shown(caller, slot, handle, Strict::No).await?;
         let attr = self.attr_of(slot, handle.inode, &shown).await?;
-        let range = offset..offset.saturating_add(u64::from(count)).min(attr.size);
+        let end = offset.saturating_add(u64::from(count.min(READ_MAX))).min(attr.size);
+        let range = offset.min(end)..end;
         let data = match &shown {
             Shown::Edit(edit) => {
                 Frozen::new(&edit.file, edit.below.clone()).read(range.clone()).await?
@@ -223,7 +237,7 @@ impl Vfs {
         handle: Handle,
     ) -> FsResult<EditKey> {
         let key = slot.key(caller, handle);
-        if slot.state().edits.contains_key(&key) {
+        if slot.state().edits.contains_key(&key) || self.go_on(caller, slot, &key).await? {
             return Ok(key);
         }
         let shown = slot.state().shown_version(&key);
@@ -258,11 +272,13 @@ impl Vfs {
         against: Option<Arc<CsvView>>,
     ) -> Edit {
         Edit {
+            extends: None,
             file: Arc::new(std::sync::Mutex::new(file)),
             below,
             against,
             caller: caller.clone(),
             mtime: self.now(),
+            ctime: self.now(),
             writes: 0,
             due_ns: u64::MAX,
             written_ns: self.clock.monotonic_ns(),
@@ -295,9 +311,7 @@ impl Vfs {
         self.changed(caller, slot, handle, before, result).await
     }
 
-    /// The reply to a change. If the save was merged with another writer's commit it carries no
-    /// attributes: a client that is told the new size takes its cached pages for the whole file,
-    /// zeros where the other writer's rows are, and sends them back with its next write.
+    /// The reply to a change.
     async fn changed<T>(
         &self,
         caller: &Caller,
@@ -306,9 +320,6 @@ impl Vfs {
         before: Option<Attr>,
         result: FsResult<T>,
     ) -> Changed<T> {
-        if std::mem::take(&mut slot.state().merged) {
-            return Changed { before: None, after: None, result };
-        }
         let after = self.loose_attr(caller, slot, handle).await;
         Changed { before: before.as_ref().map(PreAttr::from), after, result }
     }
@@ -334,9 +345,19 @@ impl Vfs {
         stability: Stability,
     ) -> FsResult<WriteReply> {
         self.check_writable(caller)?;
+        let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        if data.is_empty() {
+            // POSIX: nothing is written, the file does not grow.
+            let verifier = self.verifier;
+            return Ok(WriteReply { count, stability, verifier });
+        }
+        self.check_verdict(slot, &slot.key(caller, handle), offset)?;
         let key = self.edit(caller, slot, handle).await?;
+        let (offset, data) = self.behind_saved(slot, &key, offset, data).await?;
         let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
-        if let Err(error) = self.change_edit(slot, &key, |file| file.write(offset, &data)) {
+        if len > 0
+            && let Err(error) = self.change_edit(slot, &key, |file| file.write(offset, &data))
+        {
             return Err(self.give_up(slot, &key, error).await);
         }
         self.counters.written_bytes.fetch_add(len, std::sync::atomic::Ordering::Relaxed);
@@ -356,11 +377,7 @@ impl Vfs {
             self.schedule(slot, &key, Decision::Settle);
         }
         let stability = if stable || committed { Stability::FileSync } else { Stability::Unstable };
-        Ok(WriteReply {
-            count: u32::try_from(data.len()).unwrap_or(u32::MAX),
-            stability,
-            verifier: self.verifier,
-        })
+        Ok(WriteReply { count, stability, verifier: self.verifier })
     }
 
     /// Changes the content of an edit and notes when.
@@ -373,9 +390,19 @@ impl Vfs {
         let now = self.now();
         let mut state = slot.state();
         let edit = state.edits.get_mut(key).ok_or(FsError::Stale)?;
-        change(&mut edit.file.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let changed = change(&mut edit.file.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Err(error) = changed {
+            let begun = edit.writes == 0 && !Slot::is_birth(key);
+            drop(state);
+            if begun {
+                // An edit that holds nothing would hide the table's later versions for ever.
+                self.undo(slot, key);
+            }
+            return Err(error.into());
+        }
         edit.writes = edit.writes.saturating_add(1);
-        edit.mtime = if now > edit.mtime { now } else { later(edit.mtime) };
+        edit.ctime = if now > edit.ctime { now } else { later(edit.ctime) };
+        edit.mtime = edit.ctime;
         edit.written_ns = self.clock.monotonic_ns();
         edit.whole = false;
         Ok(())
@@ -401,6 +428,8 @@ impl Vfs {
         let decision = decide(shape, trigger);
         match decision {
             Decision::Now => {
+                // If the table is held elsewhere and the client never asks again.
+                self.schedule(slot, key, Decision::Settle);
                 self.flush(slot, key, trigger).await?;
                 Ok(true)
             }
@@ -428,6 +457,9 @@ impl Vfs {
         let edit = slot.state().edits.get(key).cloned();
         let Some(edit) = edit else { return Ok(None) };
         let text = Frozen::new(&edit.file, edit.below.clone());
+        if let Some(saved) = edit.extends {
+            return Ok(Some(super::shape::addition(&text, saved).await?));
+        }
         let base = edit.against.as_ref();
         Ok(Some(super::shape::shape_of(&text, base, &self.settings.limits).await?))
     }
@@ -461,10 +493,14 @@ impl Vfs {
         self.check_writable(caller)?;
         let key = slot.key(caller, handle);
         if let Some(size) = set.size {
-            let key = self.edit(caller, slot, handle).await?;
-            if slot.size_of(&key) == Some(size) {
+            let shown = self.shown(caller, slot, handle, Strict::No).await?;
+            if self.attr_of(slot, handle.inode, &shown).await?.size == size {
+                // Nothing changes, so nothing begins that would never be finished.
                 return Ok(());
             }
+            self.shorten_saved(slot, &key, size)?;
+            slot.state().verdicts.remove(&key);
+            let key = self.edit(caller, slot, handle).await?;
             self.change_edit(slot, &key, |file| file.truncate(size))?;
             self.sync_edit(slot, &key).await?;
             self.schedule(slot, &key, Decision::Settle);
@@ -483,11 +519,12 @@ impl Vfs {
                 Shown::Edit(_) => {
                     if let Some(edit) = state.edits.get_mut(&key) {
                         edit.mtime = time;
+                        edit.ctime = later(edit.ctime).max(self.now());
                     }
                 }
                 Shown::Snapshot(snapshot) => state.mtime = Some((snapshot.version, time)),
             }
-            state.ctime = Some(self.now());
+            state.raise_ctime(self.now());
         }
         Ok(())
     }
@@ -501,7 +538,10 @@ impl Vfs {
         let mut changing = slot.changing.lock().await;
         let before = self.loose_attr(caller, slot, handle).await;
         let key = slot.key(caller, handle);
-        let mut result = self.commit_locked(slot, &key).await;
+        let mut result = match self.take_verdict(slot, &key) {
+            Some(error) => Err(error),
+            None => self.commit_locked(slot, &key).await,
+        };
         if let Ok(Some(writes)) = result {
             // Hold the reply for a moment: a COMMIT in mid-file is followed by more writes.
             drop(changing);

@@ -1,1 +1,98 @@
-//! (to come)
+//! The gateway dies at any moment: what it acknowledged is there afterwards, once.
+
+use mountable::vfs::{CreateMode, SetAttr};
+
+use crate::support::{File, Lab};
+
+const TEXT: &str = "id,qty\n1,5\n2,6\n";
+
+fn slow(settings: &mut mountable::config::Settings) {
+    settings.timing.settle = std::time::Duration::from_millis(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staged_bytes_are_committed_after_a_restart() {
+    let lab = Lab::with(slow).await;
+    lab.table("t").rows(TEXT).await;
+    let a = lab.client("a");
+    let file = a.open("t.csv").await.unwrap();
+    a.write_sync(file, 15, "3,7").await.unwrap();
+    let new = a.create("n.csv", CreateMode::Unchecked(SetAttr::default())).await.unwrap();
+    a.write_sync(new, 0, "x,y\n1,2").await.unwrap();
+    a.temporary("keep.tmp", "scratch").await.unwrap();
+    let temporary = a.open("keep.tmp").await.unwrap();
+    drop(a);
+    let lab = lab.restart().await;
+    let a = lab.client("a");
+    assert_eq!(a.cat("t.csv").await, "id,qty\n1,5\n2,6\n3,7");
+    assert_eq!(a.read_all(temporary).await.unwrap(), "scratch");
+    a.write_sync(file, 18, "\n4,8\n").await.unwrap();
+    lab.settles("t", "id,qty\n1,5\n2,6\n3,7\n4,8\n").await;
+    lab.settles("n", "x,y\n1,2\n").await;
+    assert_eq!(a.read_all(new).await.unwrap(), "x,y\n1,2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logger_goes_on_over_restarts() {
+    let lab = Lab::new().await;
+    lab.table("t").rows(TEXT).await;
+    let file = lab.client("a").open("t.csv").await.unwrap();
+    let mut lab = lab;
+    let mut text = TEXT.to_owned();
+    for round in 3..7 {
+        // The page as the client has it; then only the new bytes.
+        let a = lab.client("a");
+        text.push_str(&format!("{round},0\n"));
+        a.write_sync(file, 0, &text).await.unwrap();
+        let row = format!("{round},1\n");
+        a.write_sync(file, text.len() as u64, &row).await.unwrap();
+        text.push_str(&row);
+        drop(a);
+        assert_eq!(lab.engine_csv("t").await, text);
+        lab = lab.restart().await;
+    }
+    let a = lab.client("a");
+    let row = "9,9\n";
+    a.write_sync(file, text.len() as u64, row).await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, format!("{text}{row}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logger_among_others_goes_on_over_restarts() {
+    let lab = Lab::new().await;
+    lab.table("t").rows(TEXT).await;
+    let file = lab.client("a").open("t.csv").await.unwrap();
+    let mut lab = lab;
+    let mut text = TEXT.to_owned();
+    for round in 3..7 {
+        lab.foreign_append("t", &format!("{round},2\n")).await;
+        let a = lab.client("a");
+        text.push_str(&format!("{round},0\n"));
+        a.write_sync(file, 0, &text).await.unwrap();
+        drop(a);
+        lab = lab.restart().await;
+    }
+    let mut expected = TEXT.to_owned();
+    for round in 3..7 {
+        expected.push_str(&format!("{round},2\n{round},0\n"));
+    }
+    assert_eq!(lab.engine_csv("t").await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handles_of_tables_are_valid_after_a_restart() {
+    let lab = Lab::new().await;
+    lab.table("t").rows(TEXT).await;
+    let a = lab.client("a");
+    let file: File = a.open("t.csv").await.unwrap();
+    a.sed("t.csv", |text| text.replace("1,5", "1,50")).await.unwrap();
+    let later = a.open("t.csv").await.unwrap();
+    drop(a);
+    let lab = lab.restart().await;
+    let a = lab.client("a");
+    assert_eq!(a.read_all(file).await.unwrap(), TEXT);
+    assert_eq!(a.read_all(later).await.unwrap(), "id,qty\n1,50\n2,6\n");
+    assert_eq!(a.open("t.csv").await.unwrap().handle.inode, later.handle.inode);
+    a.write_sync(later, 16, "3,7\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,50\n2,6\n3,7\n");
+}
