@@ -212,7 +212,6 @@ impl SlotState {
         self.edits.remove(key);
         self.shown.insert(key.clone(), version);
         self.current.insert(Arc::clone(&key.client), key.version);
-        self.read.insert(Arc::clone(&key.client), version);
         self.displaced = None;
         // A bounded memory of who was shown what.
         if self.shown.len() > 1024 {
