@@ -198,17 +198,18 @@ impl Vfs {
         Ok(Entry { handle: Handle { inode, version }, attr })
     }
 
-    /// The snapshot that was moved away from a slot, if it was.
+    /// The snapshot that the author of new content had read, if the table was moved away from its
+    /// name: an editor puts the newest one aside, but its text is of the one that it read.
     pub(super) async fn displaced_view(
         &self,
         caller: &Caller,
         slot: &Slot,
     ) -> FsResult<Option<Arc<CsvView>>> {
         let displaced = slot.state().displaced.clone();
-        match displaced {
-            Some(displaced) => Ok(Some(self.view_at(caller, slot, displaced.version).await?)),
-            None => Ok(None),
-        }
+        let Some(displaced) = displaced else { return Ok(None) };
+        let read = slot.state().read.get(&caller.client).copied();
+        let version = read.unwrap_or(displaced.version).min(displaced.version);
+        Ok(Some(self.view_at(caller, slot, version).await?))
     }
 
     pub(super) async fn make_directory(

@@ -30,13 +30,7 @@ fn merged() -> FsError {
 
 impl Vfs {
     /// Keeps the text of a merged save for the handle that it was written through.
-    pub(super) fn keep_own(
-        &self,
-        slot: &Slot,
-        state: &mut SlotState,
-        key: &EditKey,
-        edit: &Edit,
-    ) {
+    pub(super) fn keep_own(&self, slot: &Slot, state: &mut SlotState, key: &EditKey, edit: &Edit) {
         let size = edit.file.lock().unwrap_or_else(PoisonError::into_inner).size();
         if size == 0 {
             return;
@@ -46,8 +40,7 @@ impl Vfs {
         own.writes = 0;
         own.whole = false;
         own.due_ns = u64::MAX;
-        if let Err(error) = super::recover::note_edit(self.scratch.area(), &slot.table, key, &own)
-        {
+        if let Err(error) = super::recover::note_edit(self.scratch.area(), &slot.table, key, &own) {
             // Without the note a restart would save the text a second time.
             tracing::warn!(table = %slot.table, %error, "forget what an open file shows");
             return;

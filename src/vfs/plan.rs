@@ -384,8 +384,8 @@ pub(super) fn check(
     text: &mut BlockingText,
     body: u64,
 ) -> Result<(), PlanError> {
-    let mut parser = Parser::new(names, schema)
-        .map_err(|rejection| PlanError::Rejected(vec![rejection]))?;
+    let mut parser =
+        Parser::new(names, schema).map_err(|rejection| PlanError::Rejected(vec![rejection]))?;
     let mut chunks = Chunks::new(body..text.len());
     let mut line = 1 + lines_before(text, body)?;
     while let Some((_, chunk)) = chunks.next(text)? {

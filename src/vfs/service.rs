@@ -10,8 +10,8 @@ use super::gateway::Vfs;
 use super::namespace::Node;
 use super::scratch::ScratchKind;
 use super::staged::sync_files;
-use super::text::Frozen;
 use super::tables::READ_MAX;
+use super::text::Frozen;
 use super::tree::Attributes;
 use super::{
     Attr, Caller, Changed, CreateMode, DirPage, Entry, FileSystem, FileTime, FsError, FsResult,

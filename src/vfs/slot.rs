@@ -181,8 +181,7 @@ impl SlotState {
     /// The edit that a newcomer to the name finds: its own, or one that began in an empty slot.
     pub(super) fn visible_edit(&self, client: &Arc<str>) -> Option<(EditKey, Edit)> {
         // A text that lacks rows of others is only for the handle that it was written through.
-        let own =
-            |(key, edit): &(&EditKey, &Edit)| key.client == *client && edit.extends.is_none();
+        let own = |(key, edit): &(&EditKey, &Edit)| key.client == *client && edit.extends.is_none();
         let born = |(key, _): &(&EditKey, &Edit)| key.version >= BIRTH;
         let found = self.edits.iter().filter(own).max_by_key(|(_, edit)| edit.writes);
         let found = found.or_else(|| self.edits.iter().find(born));

@@ -199,9 +199,11 @@ async fn appends_to_a_large_table_touch_only_its_end() {
     let (a, b) = (lab.client("a"), lab.client("b"));
     let fa = a.open("t.csv").await.unwrap();
     // Another client changes an early row (same length) and adds the row that A adds too.
-    b.sed("t.csv", |text| text.replace("\n7,some", "\n7,SOME") + "x7,y\n".replace('x', "9").as_str())
-        .await
-        .unwrap();
+    b.sed("t.csv", |text| {
+        text.replace("\n7,some", "\n7,SOME") + "x7,y\n".replace('x', "9").as_str()
+    })
+    .await
+    .unwrap();
     a.write_sync(fa, fa.size, "97,y\n98,y\n").await.unwrap();
     let now = lab.engine_csv("t").await;
     assert!(now.contains("\n7,SOME"), "the other client's edit is gone");

@@ -120,8 +120,19 @@ async fn bytes_of_every_kind_are_refused_or_saved_but_never_break_anything() {
     let lab = lab().await;
     let a = lab.client("a");
     let texts: [&[u8]; 14] = [
-        b"", b"\n", b"\0", b"\xff\xfe", b"\"", b"id,qty", b"id,qty\n\"", b"id,qty\n1,5\0\n",
-        b"id,id\n1,2\n", b"x\n1\n", b",\n", b"id,qty\r1,5\r", b"\xef\xbb\xbfid,qty\n1,5\n2,6\n",
+        b"",
+        b"\n",
+        b"\0",
+        b"\xff\xfe",
+        b"\"",
+        b"id,qty",
+        b"id,qty\n\"",
+        b"id,qty\n1,5\0\n",
+        b"id,id\n1,2\n",
+        b"x\n1\n",
+        b",\n",
+        b"id,qty\r1,5\r",
+        b"\xef\xbb\xbfid,qty\n1,5\n2,6\n",
         b"id,qty\n1,5\n2,6\n\n\n",
     ];
     for text in texts {

@@ -118,10 +118,9 @@ async fn two_clients_change_different_rows_and_both_win() {
     let lab = lab().await;
     let (a, b) = (lab.client("a"), lab.client("b"));
     let (fa, fb) = (a.open("t.csv").await.unwrap(), b.open("t.csv").await.unwrap());
-    for (client, file, text) in [
-        (&a, fa, "id,qty\n1,50\n2,6\n3,7\n"),
-        (&b, fb, "id,qty\n1,5\n2,6\n3,70\n"),
-    ] {
+    for (client, file, text) in
+        [(&a, fa, "id,qty\n1,50\n2,6\n3,7\n"), (&b, fb, "id,qty\n1,5\n2,6\n3,70\n")]
+    {
         client.truncate(file, 0).await.unwrap();
         client.write_sync(file, 0, text).await.unwrap();
     }

@@ -108,8 +108,7 @@ impl Client {
         stability: Stability,
     ) -> Changed<WriteReply> {
         let data = Bytes::copy_from_slice(text);
-        let changed =
-            self.vfs.write(&self.caller, file.handle, offset, data, stability).await;
+        let changed = self.vfs.write(&self.caller, file.handle, offset, data, stability).await;
         if let (Some(before), Some(after)) = (&changed.before, &changed.after) {
             assert!(after.ctime >= before.ctime, "ctime went back: {before:?} {after:?}");
         }

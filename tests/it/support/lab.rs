@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mountable::catalog::SharedCatalog;
 use mountable::catalog::EmbeddedCatalog;
+use mountable::catalog::SharedCatalog;
 use mountable::clock::{SharedClock, SystemClock};
 use mountable::config::Settings;
 use mountable::csv::{Parser, Records, TypeInference, parse_header};
@@ -60,8 +60,7 @@ impl Lab {
         change(&mut settings);
         let clock: SharedClock = Arc::new(SystemClock);
         let objects = store::open("memory:", &store::StoreOptions::default()).unwrap();
-        let catalog: SharedCatalog =
-            Arc::new(EmbeddedCatalog::memory(Arc::clone(&clock)).unwrap());
+        let catalog: SharedCatalog = Arc::new(EmbeddedCatalog::memory(Arc::clone(&clock)).unwrap());
         let lake = door(&objects, &catalog, &clock);
         let who = principal("lab");
         lake.create_organization(&who, &OrgName::new("acme").unwrap()).await.unwrap();
@@ -125,8 +124,7 @@ impl Lab {
 
     /// The newest snapshot's text as the lake has it, past all gateways.
     pub(crate) async fn engine_csv(&self, table: &str) -> String {
-        let view =
-            self.another_door().view(&principal("eye"), &Self::id(table), At::Latest).await;
+        let view = self.another_door().view(&principal("eye"), &Self::id(table), At::Latest).await;
         let view = view.unwrap();
         let bytes = view.read_at(0..view.len()).await.unwrap().concat();
         assert_eq!(bytes.len() as u64, view.len());
@@ -243,12 +241,7 @@ impl TableSpec<'_> {
 }
 
 pub(crate) fn principal(client: &str) -> Principal {
-    Principal {
-        uid: 0,
-        client: client.to_owned(),
-        role: "superadmin".to_owned(),
-        read_only: false,
-    }
+    Principal { uid: 0, client: client.to_owned(), role: "superadmin".to_owned(), read_only: false }
 }
 
 fn door(objects: &Objects, catalog: &SharedCatalog, clock: &SharedClock) -> Lake {
