@@ -185,10 +185,16 @@ impl Vfs {
         let mut state = slot.state();
         state.saved(key, version);
         state.ctime = state.ctime.max(Some(edit.ctime));
+        if key.version != version {
+            self.record_shown(slot, key, version);
+        }
         if edit.extends.is_some() || !saved.same_rows {
             self.keep_own(slot, &mut state, key, edit);
         }
         if saved.same_rows {
+            // What the client wrote is what it would read (its pages are cached); rows of others
+            // that were merged in it has not seen.
+            state.note_seen(&key.client, version);
             // An editor must not see "file changed on disk": the time of its last write stays.
             state.mtime = Some((version, edit.mtime));
             state.kept = (!saved.same_text).then(|| Kept {

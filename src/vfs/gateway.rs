@@ -30,6 +30,7 @@ pub struct Vfs {
     pub(super) owner: Owner,
     pub(super) verifier: Verifier,
     pub(super) counters: Counters,
+    pub(super) shown_log: super::shown::ShownLog,
     slots: Mutex<HashMap<TableId, Arc<Slot>>>,
     /// Tables whose slot has something to finish.
     pending: Mutex<HashSet<TableId>>,
@@ -74,6 +75,7 @@ impl Vfs {
         let area = StagingArea::new(staged, limits.staged_bytes_max, limits.staged_file_bytes_max);
         let last_id = super::recover::last_id(&area)?;
         let handle_key = lake.secret("handle-key").await?;
+        let (shown_log, shown) = super::shown::ShownLog::open(&settings.state)?;
         let vfs = Arc::new(Self {
             inodes: Inodes::open(&settings.state)?,
             scratch: Scratch::new(area, Arc::clone(&clock), last_id),
@@ -83,6 +85,7 @@ impl Vfs {
             },
             verifier: clock.random().to_be_bytes(),
             counters: Counters::default(),
+            shown_log,
             slots: Mutex::default(),
             pending: Mutex::default(),
             directory_times: Mutex::default(),
@@ -95,6 +98,7 @@ impl Vfs {
             clock,
             _lock: lock,
         });
+        vfs.recover_shown(shown);
         vfs.recover().await?;
         super::timer::start(&vfs);
         Ok(vfs)

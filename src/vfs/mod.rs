@@ -28,6 +28,7 @@ mod save;
 mod scratch;
 mod service;
 mod shape;
+mod shown;
 mod slot;
 mod staged;
 mod tables;

@@ -6,7 +6,7 @@ use super::gateway::Vfs;
 use super::names::{Afterwards, check_name};
 use super::namespace::{Node, SuperChild, is_silly_rename, super_child};
 use super::scratch::BaseRef;
-use super::slot::{Displaced, EditKey, Slot, Trigger};
+use super::slot::{Displaced, EditKey, Slot, SlotState, Trigger};
 use super::tables::{Shown, Strict};
 use super::{Caller, FsError, FsResult, Handle};
 use crate::error::{Error, ErrorKind};
@@ -63,7 +63,7 @@ impl Vfs {
             (Place::Trashed(super_id, name), Place::Slot(slot)) => {
                 let who = self.principal(caller);
                 let restored = self.lake.restore_table(&who, &super_id, &name).await?;
-                slot.forget();
+                self.forget(&slot);
                 if restored.table != slot.table {
                     self.lake.rename_table(&who, &restored.table, &slot.table).await?;
                 }
@@ -230,8 +230,13 @@ impl Vfs {
         self.lake.rename_table(&who, &from.table, &to.table).await?;
         self.inodes.rebind(&Node::Table(from.table.clone()), &Node::Table(to.table.clone()));
         self.inodes.rebind(&Node::About(from.table.clone()), &Node::About(to.table.clone()));
-        from.forget();
-        to.forget();
+        let handles = from.handles();
+        self.forget(from);
+        self.forget(to);
+        for (key, version) in &handles.shown {
+            self.record_shown(to, key, *version);
+        }
+        to.take_handles(handles);
         self.table_directory_changed(&from.table);
         self.table_directory_changed(&to.table);
         Ok(())
@@ -262,7 +267,7 @@ impl Vfs {
         let _changing = from.changing.lock().await;
         self.flush_all(from).await?;
         self.lake.drop_table(&self.principal(caller), &from.table).await?;
-        from.forget();
+        self.forget(from);
         self.table_directory_changed(&from.table);
         self.table_directory_changed(&to.table);
         Ok(())
@@ -373,8 +378,31 @@ impl Vfs {
 }
 
 impl Slot {
-    /// Forgets everything about a name whose table is gone elsewhere.
+    /// What clients' handles show, for the name that the table goes to.
+    fn handles(&self) -> SlotState {
+        let state = self.state();
+        SlotState {
+            shown: state.shown.clone(),
+            current: state.current.clone(),
+            read: state.read.clone(),
+            births: state.births.clone(),
+            ..SlotState::default()
+        }
+    }
+
+    fn take_handles(&self, handles: SlotState) {
+        let mut state = self.state();
+        state.shown.extend(handles.shown);
+        state.current.extend(handles.current);
+        state.read.extend(handles.read);
+        state.births.extend(handles.births);
+    }
+
+    /// Forgets everything about a name whose table is gone, but not what is staged for it.
     pub(super) fn forget(&self) {
-        *self.state() = super::slot::SlotState::default();
+        let mut state = self.state();
+        let edits = std::mem::take(&mut state.edits);
+        let births = std::mem::take(&mut state.births);
+        *state = SlotState { edits, births, ..SlotState::default() };
     }
 }

@@ -108,10 +108,8 @@ pub(super) struct SlotState {
     pub(super) verdicts: HashMap<EditKey, Verdict>,
     /// The handle version that a client got last.
     pub(super) current: HashMap<Arc<str>, u64>,
-    /// Version that a client read last.
+    /// Newest version that a client has read or written itself.
     pub(super) read: HashMap<Arc<str>, u64>,
-    /// Version that a client committed last.
-    pub(super) committed: HashMap<Arc<str>, u64>,
     /// Editor of each handle version from [`BIRTH`] on.
     pub(super) births: HashMap<u64, Arc<str>>,
     /// Set while the table is away from its name.
@@ -182,8 +180,14 @@ impl SlotState {
 
     /// The newest version up to `newest` that a client has read or committed.
     pub(super) fn seen(&self, client: &Arc<str>, newest: u64) -> Option<u64> {
-        let known = |version: Option<&u64>| version.copied().filter(|v| *v <= newest);
-        known(self.read.get(client)).max(known(self.committed.get(client)))
+        self.read.get(client).copied().filter(|version| *version <= newest)
+    }
+
+    /// Notes that a client has seen a version's text; an old reader that goes on beside a newer
+    /// one does not take that back.
+    pub(super) fn note_seen(&mut self, client: &Arc<str>, version: u64) {
+        let seen = self.read.entry(Arc::clone(client)).or_insert(version);
+        *seen = version.max(*seen);
     }
 
     /// The edit that a newcomer to the name finds: its own, or one that began in an empty slot.
@@ -219,7 +223,6 @@ impl SlotState {
         self.edits.remove(key);
         self.shown.insert(key.clone(), version);
         self.current.insert(Arc::clone(&key.client), key.version);
-        self.committed.insert(Arc::clone(&key.client), version);
         self.displaced = None;
         // A bounded memory of who was shown what.
         if self.shown.len() > 1024 {

@@ -41,13 +41,38 @@ impl Vfs {
         slot: &Slot,
         version: u64,
     ) -> Result<Arc<CsvView>> {
+        let who = self.principal(caller);
+        let latest = self.latest(caller, &slot.table).await?;
+        if version == latest.version {
+            return self.view_of(slot, &latest).await;
+        }
         let now = self.clock.monotonic_ns();
         if let Some((view, used)) = slot.state().views.get_mut(&version) {
             *used = now;
             return Ok(Arc::clone(view));
         }
-        let who = self.principal(caller);
         let view = self.lake.view(&who, &slot.table, At::Version(version)).await?;
+        slot.state().keep_view(Arc::clone(&view), now);
+        Ok(view)
+    }
+
+    /// A view of a snapshot, kept while it is in use.
+    async fn view_of(&self, slot: &Slot, snapshot: &Arc<Snapshot>) -> Result<Arc<CsvView>> {
+        let now = self.clock.monotonic_ns();
+        {
+            let mut state = slot.state();
+            if let Some((view, used)) = state.views.get_mut(&snapshot.version) {
+                if view.snapshot().path == snapshot.path {
+                    *used = now;
+                    return Ok(Arc::clone(view));
+                }
+                // The table was dropped and made anew elsewhere: nothing known of it is true.
+                state.views.clear();
+                state.kept = None;
+                state.mtime = None;
+            }
+        }
+        let view = self.lake.view_of(snapshot).await?;
         slot.state().keep_view(Arc::clone(&view), now);
         Ok(view)
     }
@@ -213,12 +238,12 @@ impl Vfs {
                 Frozen::new(&edit.file, edit.below.clone()).read(range.clone()).await?
             }
             Shown::Snapshot(snapshot) => {
-                slot.state().read.insert(Arc::clone(&caller.client), snapshot.version);
+                slot.state().note_seen(&caller.client, snapshot.version);
                 let kept = slot.state().kept.clone();
                 match kept.filter(|kept| kept.version == snapshot.version) {
                     Some(kept) => Frozen::new(&kept.file, kept.below).read(range.clone()).await?,
                     None => {
-                        let view = self.view_at(caller, slot, snapshot.version).await?;
+                        let view = self.view_of(slot, snapshot).await?;
                         view.read_at(range.clone()).await?
                     }
                 }

@@ -126,10 +126,12 @@ impl Vfs {
                 Err(error) => return Err(error),
             }
         }
-        let mut state = slot.state();
-        state.displaced = None;
-        state.kept = None;
-        drop(state);
+        if displaced.drops {
+            // A table that is made anew under the name begins with the same version numbers.
+            self.forget(slot);
+        } else {
+            slot.state().displaced = None;
+        }
         self.table_directory_changed(&slot.table);
         Ok(())
     }

@@ -123,7 +123,11 @@ impl Vfs {
             && let SuperChild::Table(simple) = super_child(name)
         {
             let slot = self.slot(&id.table(simple));
-            return self.table_entry(caller, &slot).await;
+            match self.table_entry(caller, &slot).await {
+                Err(FsError::Lake(error))
+                    if error.kind() == ErrorKind::NotFound && name == b"errors.csv" => {}
+                other => return other,
+            }
         }
         let child = self.child(caller, &node, name).await?.ok_or_else(FsError::not_found)?;
         self.entry(caller, &child).await
@@ -167,7 +171,10 @@ impl Vfs {
                 }
                 _ => None,
             },
-            Node::Super(id) if text == "errors.csv" => Some(Node::SuperErrors(id.clone())),
+            Node::Super(id) if text == "errors.csv" => {
+                let refused = !self.lake.super_refusals(id, 1).await?.is_empty();
+                refused.then(|| Node::SuperErrors(id.clone()))
+            }
             Node::Super(id) => match super_child(name) {
                 SuperChild::Trash => Some(Node::Trash(id.clone())),
                 SuperChild::About(simple) => {
@@ -426,7 +433,8 @@ impl Vfs {
             }
         }
         if !self.lake.super_refusals(id, 1).await?.is_empty() {
-            names.insert(b"errors.csv".to_vec(), Child::Node(Node::SuperErrors(id.clone())));
+            let errors = Child::Node(Node::SuperErrors(id.clone()));
+            names.entry(b"errors.csv".to_vec()).or_insert(errors);
         }
         Ok(())
     }

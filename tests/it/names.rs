@@ -82,7 +82,7 @@ async fn handles_that_were_never_given_out_are_stale_everywhere() {
         Handle { inode: 0, version: 0 },
         Handle { inode: 12_345, version: 1 },
         Handle { inode: real.handle.inode, version: 999 },
-        Handle { inode: real.handle.inode, version: u64::MAX },
+        Handle { inode: u64::MAX, version: u64::MAX },
     ] {
         let file = crate::support::File { handle, size: 0 };
         assert!(a.getattr(file).await.is_err());

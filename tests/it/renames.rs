@@ -219,3 +219,18 @@ async fn copy_over_by_removing_first_is_a_save() {
     lab.quiet().await;
     assert_eq!(a.cat("t.csv").await, "id,qty\n1,5\n2,7\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vim_keeps_rows_that_came_after_it_had_read() {
+    let lab = lab().await;
+    let a = lab.client("a");
+    let text = a.cat("t.csv").await;
+    lab.client("b").append_cold("t.csv", "3,7\n").await.unwrap();
+    a.rename("t.csv", "t.csv~").await.unwrap();
+    let file = a.create("t.csv", CreateMode::Unchecked(SetAttr::default())).await.unwrap();
+    a.write_sync(file, 0, text.replace("1,5", "1,55")).await.unwrap();
+    a.setattr(file, SetAttr { mode: Some(0o644), ..SetAttr::default() }).await.unwrap();
+    a.remove("t.csv~").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,55\n2,6\n3,7\n");
+    assert_eq!(a.cat("t.csv").await, "id,qty\n1,55\n2,6\n3,7\n");
+}

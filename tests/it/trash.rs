@@ -2,7 +2,7 @@
 
 use mountable::vfs::CreateMode;
 
-use crate::support::Lab;
+use crate::support::{Lab, principal};
 
 const TEXT: &str = "id,qty\n1,5\n2,6\n";
 
@@ -30,6 +30,30 @@ async fn a_removed_table_is_gone_at_once_and_dropped_later() {
     assert_eq!(a.cat("t.csv").await, TEXT);
     a.append_cold("t.csv", "3,7\n").await.unwrap();
     assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,6\n3,7\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_made_anew_under_a_dropped_name_shows_its_own_rows() {
+    let lab = Lab::new().await;
+    lab.table("t").rows(TEXT).await;
+    let a = lab.client("a");
+    a.append_cold("t.csv", "3,7\n").await.unwrap();
+    a.cat("t.csv").await;
+    a.remove("t.csv").await.unwrap();
+    lab.quiet().await;
+    assert!(!lab.exists("t").await);
+    lab.table("t").rows("x,y\n8,8\n").await;
+    assert_eq!(a.cat("t.csv").await, "x,y\n8,8\n");
+    a.append_cold("t.csv", "9,9\n").await.unwrap();
+    assert_eq!(a.cat("t.csv").await, "x,y\n8,8\n9,9\n");
+    // The same behind this gateway's back.
+    let door = lab.another_door();
+    door.drop_table(&principal("eye"), &Lab::id("t")).await.unwrap();
+    lab.table("t").rows("p,q,r\n1,2,3\n").await;
+    lab.foreign_append("t", "4,5,6\n").await;
+    assert_eq!(a.cat("t.csv").await, "p,q,r\n1,2,3\n4,5,6\n");
+    a.sed("t.csv", |text| text.replace("2,3", "2,33")).await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "p,q,r\n1,2,33\n4,5,6\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

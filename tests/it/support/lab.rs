@@ -161,9 +161,11 @@ impl Lab {
     pub(crate) async fn settles(&self, table: &str, expected: &str) {
         let mut got = String::new();
         for _ in 0..150 {
-            got = self.engine_csv(table).await;
-            if got == expected {
-                return;
+            if self.exists(table).await {
+                got = self.engine_csv(table).await;
+                if got == expected {
+                    return;
+                }
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -1,0 +1,121 @@
+//! What a client's handle shows after its own saves, over restarts.
+//!
+//! A process that keeps a table open goes on writing through the handle of an old snapshot, at the
+//! offsets of what it saved since. A gateway that has forgotten those saves would lay its writes
+//! over the old snapshot.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::gateway::Vfs;
+use super::slot::{BIRTH, EditKey, Slot};
+use crate::error::{Error, Result};
+use crate::lake::TableId;
+
+/// Most lines that are taken over at a start.
+const LINES_MAX: usize = 4096;
+
+/// The log.
+#[derive(Debug)]
+pub(super) struct ShownLog(Mutex<File>);
+
+/// One line: a handle shows another version; without it, all about the table is forgotten.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ShownLine {
+    table: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    handle: Option<(String, u64, u64)>,
+}
+
+impl ShownLog {
+    /// Opens the log in `directory`; what it says, oldest first.
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub(super) fn open(directory: &Path) -> Result<(Self, Vec<ShownLine>)> {
+        let path = directory.join("shown.log");
+        let mut lines: Vec<ShownLine> = Vec::new();
+        if let Ok(file) = File::open(&path) {
+            for line in BufReader::new(file).lines().map_while(std::io::Result::ok) {
+                let Ok(line) = serde_json::from_str::<ShownLine>(&line) else { continue };
+                if line.handle.is_none() {
+                    lines.retain(|old| old.table != line.table);
+                }
+                lines.push(line);
+            }
+        }
+        lines.retain(|line| line.handle.is_some());
+        let mut newest = HashMap::new();
+        for (index, line) in lines.iter().enumerate() {
+            let handle = line.handle.clone().map(|(client, version, _)| (client, version));
+            newest.insert((line.table.clone(), handle), index);
+        }
+        let mut keep: Vec<usize> = newest.into_values().collect();
+        keep.sort_unstable();
+        let keep = keep.get(keep.len().saturating_sub(LINES_MAX)..).unwrap_or_default();
+        let lines: Vec<ShownLine> = keep.iter().filter_map(|i| lines.get(*i).cloned()).collect();
+        let fresh = directory.join("shown.log.new");
+        let mut text = Vec::new();
+        for line in &lines {
+            append(&mut text, line)?;
+        }
+        std::fs::write(&fresh, text)?;
+        std::fs::rename(&fresh, &path)?;
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        Ok((Self(Mutex::new(file)), lines))
+    }
+
+    fn record(&self, line: &ShownLine) {
+        let mut text = Vec::new();
+        let written = append(&mut text, line).and_then(|()| {
+            let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(file.write_all(&text)?)
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, "go on without recording what a handle shows");
+        }
+    }
+}
+
+fn append(text: &mut Vec<u8>, line: &ShownLine) -> Result<()> {
+    serde_json::to_writer(&mut *text, line)
+        .map_err(|error| Error::internal("write the log of handles").caused_by(error))?;
+    text.push(b'\n');
+    Ok(())
+}
+
+impl Vfs {
+    /// Writes down what a handle shows from now on.
+    pub(super) fn record_shown(&self, slot: &Slot, key: &EditKey, version: u64) {
+        let handle = Some((key.client.to_string(), key.version, version));
+        self.shown_log.record(&ShownLine { table: slot.table.to_string(), handle });
+    }
+
+    /// Forgets everything about a name but what is staged for it.
+    pub(super) fn forget(&self, slot: &Slot) {
+        slot.forget();
+        self.shown_log.record(&ShownLine { table: slot.table.to_string(), handle: None });
+    }
+
+    /// Takes over what an earlier process wrote down.
+    pub(super) fn recover_shown(&self, lines: Vec<ShownLine>) {
+        for line in lines {
+            let Ok(table) = TableId::parse(&line.table) else { continue };
+            let Some((client, handle, version)) = line.handle else { continue };
+            let key = EditKey { client: client.into(), version: handle };
+            let slot = self.slot(&table);
+            let mut state = slot.state();
+            if handle >= BIRTH {
+                state.births.insert(handle, key.client.clone());
+            }
+            state.current.insert(key.client.clone(), handle);
+            state.note_seen(&key.client, version);
+            state.shown.insert(key, version);
+        }
+    }
+}
