@@ -135,6 +135,15 @@ def our_edits_and_deletes_are_seen_by_the_library(env):
         assert library.agrees("copy", "copied") == 7
         got = library.ask("read", table="t", columns="note")["rows"]
         assert got == [["x"]] * 7, got
+        env.guest.check(f"cut -d, -f1,2 {directory}/copy.csv > {env.guest.scratch}/cut.csv")
+        env.guest.check(f"cp {env.guest.scratch}/cut.csv {directory}/copy.csv")
+        lab.settle()
+        # The old files still hold the column, and the library's `*` shows what files hold.
+        library.write("copy", [["30", "new"]], COLUMNS[:2])
+        theirs = library.ask("read", table="copy", columns="id, name")["rows"]
+        ours = [line.split(",") for line in lab.cat(f"{HERE}/copy").decode().splitlines()]
+        assert ours[0] == ["id", "name"], ours[0]
+        assert sorted(ours[1:]) == sorted(theirs) and len(theirs) == 8, (ours, theirs)
         env.guest.check(f"mv {directory}/t.csv {directory}/old.csv")
         lab.settle()
         assert library.agrees("old", "renamed") == 7
@@ -267,17 +276,17 @@ def both_write_at_once_and_no_row_is_lost(env):
         lab.start()
         directory = f"{lab.mount()}/{HERE}"
         answer = library.later("churn", table="t", first=100_000, seconds=SECONDS, seed=1)
-        appended = append_by_cli(lab)
+        loaded = write_by_cli(lab)
         mounted = env.guest.check(
             f"end=$(($(date +%s) + {SECONDS})); i=200000; while [ $(date +%s) -lt $end ]; "
             f"do echo $i,mount,$i >> {directory}/t.csv && echo $i; i=$((i + 1)); done",
             SECONDS + 60,
         )
-        theirs, (ours, errors) = answer(), appended()
+        theirs, (ours, errors) = answer(), loaded()
         lab.settle()
         assert not errors and not theirs["errors"], (errors, theirs["errors"])
-        mounted = [int(line) for line in mounted.text.split()]
-        nothing_lost(lab, library, theirs, [*ours, *mounted])
+        mounted = dict.fromkeys(map(int, mounted.text.split()), "mount")
+        nothing_lost(lab, library, theirs, {**ours, **mounted})
         env.note(
             f"together for {SECONDS} s: {len(ours)} loads, {len(mounted)} appends by mount, "
             f"{theirs['done']} writes of the library"
@@ -299,15 +308,15 @@ def a_library_whose_lock_was_lost_erases_nothing(env):
         thief.start()
         try:
             answer = library.later("churn", table="t", first=100_000, seconds=SECONDS, seed=2)
-            appended = append_by_cli(lab)
-            theirs, (ours, errors) = answer(), appended()
+            loaded = write_by_cli(lab)
+            theirs, (ours, errors) = answer(), loaded()
         finally:
             ended.set()
             thief.join()
         # The next commit settles what is still open.
         lab.load(f"{HERE}/t", "id,name,qty\n400000,last,1\n")
         assert not errors, errors
-        nothing_lost(lab, library, theirs, [*ours, 400_000])
+        nothing_lost(lab, library, theirs, {**ours, 400_000: "last"})
         told = lab.cli("--json", "log", f"{HERE}/t", "-n", "1000").out.decode()
         merged = told.count("commit of another writer on an older snapshot")
         env.note(f"{merged} of {theirs['done']} writes of the library were merged")
@@ -328,8 +337,9 @@ def nothing_lost(lab, library, theirs, ours):
     rows = [line.split(",") for line in lab.cat(f"{HERE}/t").decode().splitlines()[1:]]
     present = {int(row[0]): row[1] for row in rows}
     assert len(present) == len(rows), "rows are there twice"
-    lost = sorted({1, 2, 3, 4, 5, *ours} - set(present))
-    assert not lost, f"acknowledged rows of ours are lost: {lost}"
+    assert {1, 2, 3, 4, 5} <= set(present), "rows from before are lost"
+    lost = {i: (name, present.get(i)) for i, name in ours.items() if present.get(i) != name}
+    assert not lost, f"acknowledged rows of ours, as we were told and as they are: {lost}"
     known = {i: name for i, name in present.items() if 100_000 <= i < 200_000}
     wanted = dict(theirs["rows"])
     for i in theirs["open"]:
@@ -343,23 +353,25 @@ def nothing_lost(lab, library, theirs, ours):
     assert [entry[0] for entry in got] == list(range(len(got) - 1, -1, -1)), f"versions of {got}"
 
 
-def append_by_cli(lab):
-    """Appends one row a time on a thread for some time; a function that gives the outcome."""
-    done, errors = [], []
+def write_by_cli(lab):
+    """Inserts and updates rows by key on a thread for some time; a function that gives the
+    acknowledged rows by id, and the errors."""
+    done, errors = {}, []
     end = time.monotonic() + SECONDS
 
     def work():
-        at = 300_000
+        turn = 0
         while time.monotonic() < end:
+            turn += 1
+            at = 300_000 + (turn if turn % 2 else turn // 4)
             run = lab.command(
-                *lab.lake_options(), "load", f"{HERE}/t", "-",
-                stdin=f"id,name,qty\n{at},cli,1\n".encode(),
+                *lab.lake_options(), "load", f"{HERE}/t", "-", "--mode", "upsert",
+                stdin=f"id,name,qty\n{at},cli {turn},1\n".encode(),
             )  # fmt: skip
             if run.rc == 0:
-                done.append(at)
+                done[at] = f"cli {turn}"
             else:
                 errors.append(str(run))
-            at += 1
 
     thread = threading.Thread(target=work)
     thread.start()
