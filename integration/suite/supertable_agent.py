@@ -10,6 +10,7 @@ import datetime
 import decimal
 import json
 import os
+import random
 import struct
 import sys
 import time
@@ -180,18 +181,50 @@ class Agent:
             self.writer.write(ROLE, table, arrow(columns, [row]), [])
         return {}
 
-    def append_for(self, table, columns, first, seconds):
-        """One-row appends for some time; the ids that were acknowledged and what went wrong."""
-        done, errors, at, end = [], [], first, time.monotonic() + seconds
+    def churn(self, table, first, seconds, seed):
+        """Appends, upserts, deletes and compacts for some time, always with ids of its own.
+
+        The rows that must be there by what was acknowledged, ids whose last write failed, how
+        much was done, and the errors."""
+        columns = [["id", "int64"], ["name", "text"]]
+        dice, rows, open_ids, done, errors = random.Random(seed), {}, [], 0, []
+        new, end = first, time.monotonic() + seconds
         while time.monotonic() < end:
-            row = [str(at)] + [f"python {at}"] * (len(columns) - 1)
+            at = dice.choice([*rows, new]) if dice.random() < 0.5 else new
+            what = dice.choices(["append", "upsert", "delete", "compact"], [4, 4, 2, 1])[0]
+            if what in ("append", "delete") and (at in rows) != (what == "delete"):
+                at, what = (new, "append") if what == "append" else (at, "upsert")
+            new += at == new
+            name = f"{what} {done}"
             try:
-                self.writer.write(ROLE, table, arrow(columns, [row]), [])
-                done.append(at)
+                if what == "compact":
+                    self.writer.compact(ROLE, table, small_only=dice.random() < 0.5)
+                elif what == "delete":
+                    data = arrow(columns[:1], [[str(at)]])
+                    self.writer.write(ROLE, table, data, ["id"], delete_only=True)
+                    del rows[at]
+                else:
+                    keys = ["id"] if what == "upsert" else []
+                    self.writer.write(ROLE, table, arrow(columns, [[str(at), name]]), keys)
+                    rows[at] = name
+                done += 1
             except Exception as error:  # noqa: BLE001  # a refusal is part of the answer
-                errors.append(repr(error)[:200])
-            at += 1
-        return {"done": done, "errors": errors}
+                errors.append(f"{what} {at}: {error!r}"[:200])
+                if what != "compact":
+                    open_ids.append(at)
+                    rows.pop(at, None)
+        return {"rows": list(rows.items()), "open": open_ids, "done": done, "errors": errors}
+
+    def stall(self, seconds):
+        """From now on, each write pauses between the look at its lock and the publication, as a
+        machine that swaps or is stopped would: the race that the library leaves open."""
+
+        def pause(*_):
+            time.sleep(random.random() * seconds)
+
+        # The check itself is left out too, since the case takes the lock away all the time.
+        self.writer._assert_lock_still_held = pause  # noqa: SLF001
+        return {}
 
     def compact(self, table, small_only=True):
         """Folds small files and drains the deletion vector."""

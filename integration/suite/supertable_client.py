@@ -25,6 +25,7 @@ class Library:
 
     def __init__(self, lab, redis):
         self.lab = lab
+        self.redis_port = redis.port
         self.errors = lab.base / "supertable.log"
         # The library finds the lake and Redis by its own variables; nothing else reaches it.
         environment = {
@@ -34,7 +35,7 @@ class Library:
             "STORAGE_TYPE": "LOCAL",
             "SUPERTABLE_HOME": str(lab.lake),
             "SUPERTABLE_REDIS_HOST": "127.0.0.1",
-            "SUPERTABLE_REDIS_PORT": str(redis.port),
+            "SUPERTABLE_REDIS_PORT": str(self.redis_port),
             "SUPERTABLE_LOG_LEVEL": "ERROR",
         }
         agent = Path(__file__).resolve().parent / "supertable_agent.py"

@@ -159,20 +159,25 @@ fn columns(document: &JsonMap) -> Result<SchemaRef> {
                 .collect::<Vec<Field>>(),
         )
     };
-    let known = match ours(document) {
-        Some(member) => {
-            let pairs: Vec<(String, &Value)> = json::list(member, "columns")?
-                .iter()
-                .filter_map(|pair| Some((pair.get(0)?.as_str()?.to_owned(), pair.get(1)?)))
-                .collect();
-            to_schema(named_types(pairs)?)
-        }
-        None => Schema::empty(),
-    };
+    let known = to_schema(named_types(own_columns(document)?)?);
     if is_ours(document) {
         return Ok(Arc::new(known));
     }
     Ok(widen::union(&known, &to_schema(stored_columns(document)?)))
+}
+
+/// The columns of our last commit, in order, with the texts of their types; none if there is none.
+fn own_columns(document: &JsonMap) -> Result<Vec<(String, &Value)>> {
+    let Some(member) = ours(document) else { return Ok(Vec::new()) };
+    Ok(json::list(member, "columns")?
+        .iter()
+        .filter_map(|pair| Some((pair.get(0)?.as_str()?.to_owned(), pair.get(1)?)))
+        .collect())
+}
+
+/// Names of the columns whose order a commit of ours has settled.
+pub fn ordered_columns(document: &JsonMap) -> Vec<String> {
+    own_columns(document).unwrap_or_default().into_iter().map(|(name, _)| name).collect()
 }
 
 fn ours(document: &JsonMap) -> Option<&JsonMap> {

@@ -1,5 +1,6 @@
 //! Reading what stands at a snapshot's name, and the leaf that points to it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
@@ -200,6 +201,7 @@ impl Table {
                 stored.fields().iter().filter(shown).map(Arc::clone).collect();
             schema = widen::union(&schema, &Schema::new(fields));
         }
+        let schema = in_order_of_files(&schema, &snapshot, &stored);
         if schema == snapshot.schema {
             return Ok(snapshot);
         }
@@ -219,6 +221,24 @@ impl Table {
         self.parts.caches.schemas.insert(Arc::clone(&file.path), Arc::clone(&shown));
         Ok(shown)
     }
+}
+
+/// Columns in the order that a commit of ours settled, then in that of the files, then the rest:
+/// cjson scrambles the members of a document, and the library carries them on.
+fn in_order_of_files(schema: &SchemaRef, snapshot: &Snapshot, stored: &[SchemaRef]) -> SchemaRef {
+    let settled = codec::ordered_columns(&snapshot.document);
+    let in_files = stored.iter().flat_map(|file| file.fields()).map(|field| field.name());
+    let rest = schema.fields().iter().map(|field| field.name());
+    let mut seen = HashSet::new();
+    let fields: Vec<FieldRef> = settled
+        .iter()
+        .chain(in_files)
+        .chain(rest)
+        .filter(|name| seen.insert(name.as_str()))
+        .filter_map(|name| schema.fields().find(name))
+        .map(|(_, field)| Arc::clone(field))
+        .collect();
+    Arc::new(Schema::new(fields))
 }
 
 /// A snapshot that something refers to must exist.

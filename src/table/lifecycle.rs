@@ -103,6 +103,7 @@ impl Table {
         snapshot: &Arc<Snapshot>,
         audit: Vec<AuditFields>,
     ) -> Result<bool> {
+        self.raise_row_ids(snapshot).await?;
         let schema = schema::to_document(&snapshot.schema)?;
         let swap = LeafSwap {
             table: self.id.clone(),
@@ -121,6 +122,17 @@ impl Table {
                 Ok(self.snapshot_of(&leaf).await?.path == snapshot.path)
             }
         }
+    }
+
+    /// Raises the row-id counter to what a snapshot holds, before the catalogue names it. Other
+    /// writers take ids from the counter alone: were it behind (a new name, a catalogue restored
+    /// from a backup), they would give ids that live rows have, and delete those rows with theirs.
+    pub(crate) async fn raise_row_ids(&self, snapshot: &Snapshot) -> Result<()> {
+        let known = snapshot.row_id_high_watermark;
+        if known > 0 {
+            self.parts.catalog.reserve_row_ids(&self.id, 1, known).await?;
+        }
+        Ok(())
     }
 
     /// Drops the table; it can be brought back by the name under which [`DocKey::Trash`] keeps it.

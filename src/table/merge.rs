@@ -105,6 +105,10 @@ impl Table {
         let ours = self.dead_rows(&sides.tip.deletes).await?;
         let mut ids: HashSet<i64> = ours.ids().into_iter().collect();
         ids.extend(theirs.iter().filter(|id| !holds(&base, **id)));
+        // Rows that one side put to death with their whole file are in no vector of its own any
+        // more, but may be in a file that the other side compacted from it.
+        ids.extend(self.vanished_rows(&sides.base.files, &sides.tip.files).await?);
+        ids.extend(self.vanished_rows(&sides.base.files, &sides.theirs.files).await?);
         let lost = self.lost_rows(sides, &theirs).await?;
         ids.extend(&lost);
         let rejected = u64::try_from(lost.len()).unwrap_or(u64::MAX);
@@ -120,6 +124,34 @@ impl Table {
             }
         }
         Ok((dead, rejected))
+    }
+
+    /// Ids of the rows of files that are gone in `after`, unless it holds them in other files.
+    async fn vanished_rows(&self, before: &[DataFile], after: &[DataFile]) -> Result<HashSet<i64>> {
+        let paths = |files: &[DataFile]| -> HashSet<Arc<str>> {
+            files.iter().map(|file| Arc::clone(&file.path)).collect()
+        };
+        let (old, new) = (paths(before), paths(after));
+        let mut gone = HashSet::new();
+        for file in before.iter().filter(|file| !new.contains(&file.path)) {
+            gone.extend(self.ids_of(file).await?);
+        }
+        if gone.is_empty() {
+            return Ok(gone);
+        }
+        for file in after.iter().filter(|file| !old.contains(&file.path)) {
+            for id in self.ids_of(file).await? {
+                gone.remove(&id);
+            }
+        }
+        Ok(gone)
+    }
+
+    async fn ids_of(&self, file: &DataFile) -> Result<Vec<i64>> {
+        let ids = self.row_ids(file).await?;
+        Ok((0..u32::try_from(file.rows).unwrap_or(u32::MAX))
+            .filter_map(|row| ids.at(row))
+            .collect())
     }
 
     /// Ids of their new rows whose key ours changed since the base.

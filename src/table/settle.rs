@@ -96,6 +96,7 @@ impl Table {
                 return Ok(Some(Head { tip: named, raw: leaf.raw }));
             }
             let tip = self.with_all_columns(walk.tip).await?;
+            self.raise_row_ids(&tip).await?;
             let new = self.point_to(&leaf, &tip, Vec::new()).await?;
             if let Some(raw) = new {
                 tracing::info!(

@@ -109,3 +109,20 @@ async fn a_catalogue_rolled_back_to_an_older_leaf_loses_nothing() {
     append(&lab.table("orders"), &[(4, "d")]).await;
     assert_eq!(text(&table).await, "1=a 2=b 3=c 4=d");
 }
+
+#[tokio::test]
+async fn other_writers_get_free_row_ids_after_a_rename_and_a_restore() {
+    let lab = Lab::with_super().await;
+    let table = lab.orders().await;
+    append(&table, &[(1, "a"), (2, "b"), (3, "c")]).await;
+    let target = lab.table("archive");
+    let first = table.rename(target.id(), by("rename"), Vec::new()).await.expect("rename");
+    // The Python library asks the counter and nothing else.
+    let id = lab.catalog.reserve_row_ids(target.id(), 1, 0).await.expect("ids");
+    assert!(id > first.row_id_high_watermark, "{id} belongs to a live row");
+    target.drop(by("drop"), Vec::new()).await.expect("drop");
+    let trash = lab.catalog.trash(&target.id().super_id()).await.expect("trash");
+    let back = target.restore_dropped(&trash[0], by("restore"), Vec::new()).await.expect("restore");
+    let id = lab.catalog.reserve_row_ids(target.id(), 1, 0).await.expect("ids");
+    assert!(id > back.row_id_high_watermark, "{id} belongs to a live row");
+}
