@@ -6,18 +6,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use crate::access::{self, Permission};
 use crate::audit::{AuditEvent, AuditTrail};
-use crate::catalog::{AuditFields, DocKey, Expected, LogKey, SharedCatalog};
-use crate::clock::{SharedClock, now_ms, random_hex};
+use crate::catalog::{AuditFields, DocKey, SharedCatalog};
+use crate::clock::{SharedClock, random_hex};
 use crate::config::Settings;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::store::{self, Objects};
 use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
 use crate::telemetry;
 use crate::view::{ViewSettings, Views};
+
+mod names;
+mod refusals;
 
 pub use crate::access::Principal;
 pub use crate::ident::{At, OrgName, SimpleName, SuperId, SuperName, TableId};
@@ -27,6 +29,7 @@ pub use crate::table::changeset::{
 pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
 pub use crate::view::CsvView;
+pub use refusals::Refusal;
 
 /// A lake, opened. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -44,42 +47,6 @@ struct Inner {
     pointers: Mutex<HashMap<TableId, (u64, Arc<Snapshot>)>>,
     pointer_ns: u64,
     refusals_kept: usize,
-}
-
-/// A write that was refused: one line of `errors.csv`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Refusal {
-    /// When, RFC 3339.
-    pub time: String,
-    /// Which attempt to save; names the kept text.
-    pub attempt: String,
-    /// Client machine.
-    pub client: String,
-    /// User.
-    pub user: String,
-    /// File name the text was meant for.
-    pub file: String,
-    /// Line in the refused text, from 1; 0 = the text as a whole.
-    pub line: u64,
-    /// Column number, from 1; 0 = the line as a whole.
-    pub column: u32,
-    /// Column name.
-    pub column_name: String,
-    /// The offending value.
-    pub value: String,
-    /// Stable code, `MNT-1203`.
-    pub code: String,
-    /// The errno that the tool was given, by name.
-    pub errno: String,
-    /// What is wrong.
-    pub reason: String,
-    /// What to do.
-    pub remedy: String,
-    /// Where the refused text was kept.
-    pub kept: String,
-    /// The refused row as received.
-    pub row: String,
 }
 
 impl Lake {
@@ -212,105 +179,6 @@ impl Lake {
             ..Lineage::default()
         }
     }
-
-    // ---- names ------------------------------------------------------------------------------
-
-    /// Organizations, sorted.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn organizations(&self) -> Result<Vec<OrgName>> {
-        self.0.catalog.organizations().await
-    }
-
-    /// Creates an organization.
-    ///
-    /// # Errors
-    /// `AlreadyExists`, `ReadOnly`, `Unavailable`.
-    pub async fn create_organization(&self, who: &Principal, name: &OrgName) -> Result<()> {
-        writable(who)?;
-        if self.0.catalog.create_organization(name).await? {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::AlreadyExists, "the organization exists").with("name", name))
-    }
-
-    /// Removes an empty organization.
-    ///
-    /// # Errors
-    /// `Conflict` if it holds SuperTables, `ReadOnly`, `Unavailable`.
-    pub async fn remove_organization(&self, who: &Principal, name: &OrgName) -> Result<()> {
-        writable(who)?;
-        if self.0.catalog.remove_organization(name).await? {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Conflict, "the organization holds SuperTables")
-            .with("name", name))
-    }
-
-    /// SuperTables of an organization, sorted.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn supers(&self, organization: &OrgName) -> Result<Vec<SuperName>> {
-        self.0.catalog.supers(organization).await
-    }
-
-    /// When the SuperTable last changed, in milliseconds since 1970; `None` = there is none.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn super_changed_ms(&self, id: &SuperId) -> Result<Option<i64>> {
-        let Some(root) = self.0.catalog.root(id).await? else { return Ok(None) };
-        let root: serde_json::Value = serde_json::from_slice(&root.raw)
-            .map_err(|error| Error::corrupt("read the root").with("super", id).caused_by(error))?;
-        let ts = root.get("ts").and_then(|ts| ts.as_i64().or(ts.as_f64().map(float_ms)));
-        Ok(Some(ts.unwrap_or_default()))
-    }
-
-    /// Creates a SuperTable.
-    ///
-    /// # Errors
-    /// `AlreadyExists`, `ReadOnly`, `Unavailable`.
-    pub async fn create_super(&self, who: &Principal, id: &SuperId) -> Result<()> {
-        writable(who)?;
-        if self.0.catalog.create_super(id, now_ms(&*self.0.clock)).await? {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::AlreadyExists, "the SuperTable exists").with("super", id))
-    }
-
-    /// Drops an empty SuperTable.
-    ///
-    /// # Errors
-    /// `Conflict` if it holds tables, `Denied`, `ReadOnly`, `Unavailable`.
-    pub async fn drop_super(&self, who: &Principal, id: &SuperId) -> Result<()> {
-        self.allow_super(who, id, Permission::Write).await?;
-        if self.0.catalog.remove_super(id).await? {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Conflict, "the SuperTable holds tables").with("super", id))
-    }
-
-    /// The newest snapshots of all tables of a SuperTable, sorted by name.
-    ///
-    /// # Errors
-    /// `NotFound` if there is no such SuperTable, `Unavailable`.
-    pub async fn tables(&self, id: &SuperId) -> Result<Vec<Arc<Snapshot>>> {
-        let mut snapshots = Vec::new();
-        for (name, leaf) in self.0.catalog.leaves(id).await? {
-            let table = id.table(name);
-            match self.table(&table).snapshot_of(&leaf).await {
-                Ok(snapshot) => snapshots.push(self.remember(snapshot)),
-                Err(error) => {
-                    tracing::warn!(%table, %error, "leave out a table that cannot be read")
-                }
-            }
-        }
-        Ok(snapshots)
-    }
-
-    // ---- tables -----------------------------------------------------------------------------
 
     fn remember(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
         let now = self.0.clock.monotonic_ns();
@@ -595,87 +463,4 @@ impl Lake {
         self.forget(to);
         Ok(self.remember(renamed?))
     }
-
-    // ---- refusals and secrets ---------------------------------------------------------------
-
-    /// Records refused rows, so that every gateway shows them.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn record_refusals(&self, id: &TableId, refusals: &[Refusal]) -> Result<()> {
-        telemetry::SAVES_REFUSED.add(1);
-        self.append_refusals(&LogKey::TableRefusals(id.clone()), refusals).await
-    }
-
-    /// Records a refusal that belongs to no table (a name that is not allowed).
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn record_super_refusal(&self, id: &SuperId, refusal: &Refusal) -> Result<()> {
-        let one = std::slice::from_ref(refusal);
-        self.append_refusals(&LogKey::SuperRefusals(id.clone()), one).await
-    }
-
-    async fn append_refusals(&self, key: &LogKey, refusals: &[Refusal]) -> Result<()> {
-        let entries: Vec<Bytes> = refusals
-            .iter()
-            .filter_map(|refusal| serde_json::to_vec(refusal).ok())
-            .map(Bytes::from)
-            .collect();
-        self.0.catalog.append(key, &entries, self.0.refusals_kept).await
-    }
-
-    /// The newest refusals of a table, oldest first.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn refusals(&self, id: &TableId, last: usize) -> Result<Vec<Refusal>> {
-        let entries = self.0.catalog.read_log(&LogKey::TableRefusals(id.clone()), last).await?;
-        Ok(entries.iter().filter_map(|entry| serde_json::from_slice(entry).ok()).collect())
-    }
-
-    /// The newest refusals of a SuperTable that belong to no table, oldest first.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn super_refusals(&self, id: &SuperId, last: usize) -> Result<Vec<Refusal>> {
-        let entries = self.0.catalog.read_log(&LogKey::SuperRefusals(id.clone()), last).await?;
-        Ok(entries.iter().filter_map(|entry| serde_json::from_slice(entry).ok()).collect())
-    }
-
-    /// The lake's secret of that name, made on first use; the same for every gateway.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn secret(&self, name: &'static str) -> Result<[u8; 32]> {
-        let key = DocKey::Secret(name);
-        for _ in 0..2 {
-            if let Some(stored) = self.0.catalog.doc(&key).await? {
-                return Ok(*blake3::hash(&stored).as_bytes());
-            }
-            let fresh: Vec<u8> = (0..4).flat_map(|_| self.0.clock.random().to_le_bytes()).collect();
-            let fresh = random_text(&fresh);
-            if self.0.catalog.put_doc(&key, Expected::Absent, fresh.clone()).await? {
-                return Ok(*blake3::hash(&fresh).as_bytes());
-            }
-        }
-        Err(Error::unavailable("read the lake's secret").with("name", name))
-    }
-}
-
-fn random_text(bytes: &[u8]) -> Bytes {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
-}
-
-fn writable(who: &Principal) -> Result<()> {
-    if who.read_only {
-        return Err(Error::new(ErrorKind::ReadOnly, "this export is read-only"));
-    }
-    Ok(())
-}
-
-/// Milliseconds from a JSON number that went through a float.
-#[allow(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit a double exactly")]
-fn float_ms(value: f64) -> i64 {
-    value as i64
 }

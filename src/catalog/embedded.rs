@@ -185,16 +185,16 @@ impl Catalog for EmbeddedCatalog {
                 .iter()
                 .filter_map(|name| OrgName::new(name).ok())
                 .collect();
-            let mut from = "supertable:".to_owned();
+            let mut from = keys::FIRST_WORD.to_owned();
             while let Some(key) = sqlite::key_from(c, &from)? {
-                let Some(rest) = key.strip_prefix("supertable:") else { break };
+                let Some(rest) = key.strip_prefix(keys::FIRST_WORD) else { break };
                 let name = rest.split(':').next().unwrap_or_default();
                 if let Ok(organization) = OrgName::new(name)
                     && steps::first_super(c, &organization)?.is_some()
                 {
                     found.push(organization);
                 }
-                from = format!("supertable:{name};");
+                from = format!("{}{name};", keys::FIRST_WORD);
             }
             found.sort();
             found.dedup();

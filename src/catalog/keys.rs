@@ -9,6 +9,12 @@ use crate::ident::{OrgName, SimpleName, SuperId, SuperName, TableId};
 /// Set of the organizations that were created explicitly.
 pub(super) const ORGANIZATIONS: &str = "mountable:organizations";
 
+/// What every key begins with.
+pub(super) const FIRST_WORD: &str = "supertable:";
+
+/// Pattern of the roots of all SuperTables of all organizations.
+pub(super) const ANY_ROOT: &str = "supertable:*:lakes:*:meta:root";
+
 /// What every key of a SuperTable begins with.
 pub(super) fn super_prefix(id: &SuperId) -> String {
     format!("supertable:{}:lakes:{}:", id.organization, id.super_name)

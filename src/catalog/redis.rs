@@ -199,7 +199,7 @@ impl Catalog for RedisCatalog {
         let named: Vec<String> = self.call("list organizations", request).await?.value;
         let mut found: BTreeSet<OrgName> =
             named.iter().filter_map(|name| OrgName::new(name).ok()).collect();
-        let roots = self.scan("list organizations", "supertable:*:lakes:*:meta:root").await?;
+        let roots = self.scan("list organizations", keys::ANY_ROOT).await?;
         found.extend(roots.iter().filter_map(|key| keys::parse_root(key)).map(|(name, _)| name));
         Ok(found.into_iter().collect())
     }

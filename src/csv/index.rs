@@ -80,7 +80,8 @@ impl OffsetIndex {
     /// Bytes of the CSV text of each block, separators and newlines included, when the columns
     /// `schema` are shown; a column that the file lacks is NULL.
     ///
-    /// `None` if a column has no text or is shown in another type than it is stored in, so that its text may
+    /// `None` if a column has no text or is shown in another type than it is stored in, so that
+    /// its text may
     /// differ; widened integers and the several kinds of text arrays have the same text.
     pub fn block_bytes(&self, schema: &Schema) -> Option<Vec<u64>> {
         let separators = u64::try_from(schema.fields().len().max(1)).ok()?;

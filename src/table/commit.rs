@@ -89,7 +89,7 @@ impl Table {
             let planned = match self.plan(change, &head.tip).await? {
                 Plan::Ready(planned) => planned,
                 Plan::RowIdsTaken => {
-                    tracing::warn!(table = %self.id, "row ids were given twice: rows are rewritten");
+                    tracing::warn!(table = %self.id, "row ids given twice: rows are rewritten");
                     change.rows = self.rewrite(change, &head.tip).await?;
                     continue;
                 }
@@ -323,7 +323,7 @@ impl Table {
                     .with("snapshot", path)
                     .caused_by(open));
             }
-            tracing::warn!(table = %self.id, error = %open, "commit has no answer yet: trying again");
+            tracing::warn!(table = %self.id, error = %open, "commit has no answer yet");
             self.parts.clock.sleep(pause).await;
             pause = pause.saturating_mul(2).min(PAUSE_MAX);
         }

@@ -437,7 +437,8 @@ Try
 
 Names that ls does not show
   acme/shop/orders/.at/<version or time>/orders.csv   the table as it was
-  acme/shop/.trash/                      dropped tables; mv .trash/x.csv . brings one back
+  acme/shop/.trash/                      dropped tables, as <table>_<time>.csv;
+                                         mv .trash/x_<time>.csv x.csv brings one back
   .control                               echo sync > .control finishes every pending save
   .mountable/                            the gateway itself: health.json, stats.json, version
 
