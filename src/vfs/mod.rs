@@ -35,6 +35,7 @@ mod text;
 mod timer;
 mod tree;
 mod verdict;
+mod writes;
 
 pub use error::{FsError, FsResult};
 pub use gateway::Vfs;

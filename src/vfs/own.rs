@@ -146,7 +146,12 @@ impl Vfs {
         edit: &Edit,
         text: &Frozen,
     ) -> std::result::Result<Saved, SaveError> {
-        let base = self.lake.view(who, &slot.table, At::Latest).await?;
+        // The version that was newest when the addition began: a commit that a restart did not
+        // let us notice is found behind it.
+        let base = match &edit.against {
+            Some(against) => Arc::clone(against),
+            None => self.lake.view(who, &slot.table, At::Latest).await?,
+        };
         let mut from = edit.extends.unwrap_or(0).min(text.len());
         if from < text.len() && from > 0 {
             // The saved text may end without a newline; then the next byte has to be one.
@@ -167,6 +172,7 @@ impl Vfs {
             base: Some(Arc::clone(&base)),
             text: text.clone(),
             same_base: SameBase::No,
+            write_id: edit.write_id(),
             added_from: Some(from),
         };
         let mut saved = save.run().await?;

@@ -33,6 +33,8 @@ struct EditNote {
     below: Option<u64>,
     against: Option<u64>,
     verifier: Option<[u8; 8]>,
+    #[serde(default)]
+    token: String,
     /// Bytes at the beginning that are saved already.
     #[serde(default)]
     extends: Option<u64>,
@@ -60,6 +62,7 @@ pub(super) fn note_edit(
         below: version(&edit.below),
         against: version(&edit.against),
         verifier: edit.verifier,
+        token: edit.token.clone(),
         extends: edit.extends,
     });
     let id = edit.file.lock().unwrap_or_else(PoisonError::into_inner).id();
@@ -146,6 +149,7 @@ impl Vfs {
         let mut edit = self.new_edit(&caller, file, below, against);
         edit.verifier = note.verifier;
         edit.extends = note.extends;
+        edit.token = note.token;
         let saved = all_saved(&edit);
         let settle = self.settings.timing.settle;
         let settle = u64::try_from(settle.as_nanos()).unwrap_or(u64::MAX);

@@ -144,15 +144,17 @@ impl Vfs {
         let file = self.scratch.file(id)?;
         let below = self.scratch_base(caller, id).await?;
         let against = self.author_base(caller, &slot).await?;
-        let copy = {
+        let (copy, revision) = {
             let file = file.lock().unwrap_or_else(PoisonError::into_inner);
             let below_bytes = below.as_ref().map_or(0, |view| view.len());
-            file.duplicate(self.scratch.fresh_id(), below_bytes)?
+            (file.duplicate(self.scratch.fresh_id(), below_bytes)?, file.revision())
         };
         let version = self.fresh_birth();
         let key = EditKey { client: Arc::clone(&caller.client), version };
         let mut edit = self.new_edit(caller, copy, below, against);
         edit.writes = 1;
+        // A repeated RENAME is the same commit.
+        edit.token = format!("{id:016x}-{revision}");
         if let Some(attr) = self.scratch.attr(id, 0) {
             // The file keeps the time of its last write (rsync -t, cp -p).
             edit.mtime = attr.mtime;

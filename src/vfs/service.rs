@@ -273,7 +273,7 @@ impl FileSystem for Vfs {
         name: &[u8],
         mode: CreateMode,
     ) -> Changed<Entry> {
-        let create = self.create_file(caller, dir, name, mode);
+        let create = Box::pin(self.create_file(caller, dir, name, mode));
         self.in_directory(caller, dir, create).await
     }
 
@@ -329,7 +329,7 @@ impl FileSystem for Vfs {
     }
 
     async fn link(&self, caller: &Caller, handle: Handle, to: (Handle, &[u8])) -> Moved {
-        let link = self.link_file(caller, handle, to.0, to.1);
+        let link = Box::pin(self.link_file(caller, handle, to.0, to.1));
         let changed = self.in_directory(caller, to.0, link).await;
         Moved { from: (None, None), to: (changed.before, changed.after), result: changed.result }
     }

@@ -50,6 +50,8 @@ pub(super) struct Edit {
     pub(super) verifier: Option<[u8; 8]>,
     /// Failed attempts in the background.
     pub(super) attempts: u32,
+    /// Random text that the ids of its commits begin with.
+    pub(super) token: String,
     /// Bytes at the beginning that are saved already, among rows of others that this client has
     /// not seen: they cannot be changed, only added to (see `own`).
     pub(super) extends: Option<u64>,
@@ -159,6 +161,13 @@ impl Slot {
 }
 
 impl Edit {
+    /// The id of a commit of the content as it is: the same after a restart, so that a commit
+    /// that was not noticed any more is not repeated.
+    pub(super) fn write_id(&self) -> String {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{}.{}", self.token, file.revision())
+    }
+
     /// The snapshot below and compared with, if it is the same one.
     pub(super) fn same_base(&self) -> Option<&Arc<CsvView>> {
         let below = self.below.as_ref()?;

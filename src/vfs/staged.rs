@@ -77,6 +77,8 @@ pub(super) struct StagedFile {
     data: Arc<File>,
     log: File,
     content: Content,
+    /// Number of changes since it was made.
+    revision: u64,
     keep: bool,
 }
 
@@ -150,6 +152,7 @@ impl StagedFile {
             data: Arc::new(data),
             log,
             content: Content { size: base_bytes, base_limit: base_bytes, ..Content::default() },
+            revision: 0,
             keep: false,
         })
     }
@@ -169,6 +172,7 @@ impl StagedFile {
             data: Arc::new(data),
             log,
             content: Content::default(),
+            revision: 0,
             keep: false,
         };
         for line in lines {
@@ -186,6 +190,9 @@ impl StagedFile {
                 // The last line may be cut off by a crash: that write was never acknowledged.
                 _ => break,
             }
+            if kind != Some("b") {
+                file.revision += 1;
+            }
         }
         let bytes = file.content.extents.bytes();
         file.area.used.fetch_add(bytes, Ordering::Relaxed);
@@ -195,6 +202,11 @@ impl StagedFile {
     /// Number that names the files on disk.
     pub(super) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Number of changes since it was made, also those before a restart.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Size in bytes.
@@ -247,6 +259,7 @@ impl StagedFile {
             return Err(error.into());
         }
         self.content.note_write(offset, len);
+        self.revision += 1;
         Ok(())
     }
 
@@ -261,6 +274,7 @@ impl StagedFile {
         self.log.write_all(format!("t {size}\n").as_bytes())?;
         let before = self.content.extents.bytes();
         self.content.note_truncate(size);
+        self.revision += 1;
         self.area.give_back(before.saturating_sub(self.content.extents.bytes()));
         self.data.set_len(size)?;
         Ok(())
@@ -340,7 +354,7 @@ fn open_private(path: &Path, create_new: bool) -> Result<File> {
         options.append(true);
     }
     if create_new {
-        options.create(true).truncate(!path.extension().is_some_and(|e| e == "log"));
+        options.create(true).truncate(path.extension().is_none_or(|e| e != "log"));
     }
     let flags = rustix::fs::OFlags::NOFOLLOW.bits() | rustix::fs::OFlags::CLOEXEC.bits();
     options.custom_flags(i32::try_from(flags).unwrap_or(0));

@@ -373,30 +373,11 @@ impl Vfs {
                 }
                 add("rejected", Node::Rejected(table.clone()));
             }
-            Node::Rejected(table) => {
-                for attempt in self.rejected(table).into_keys() {
-                    let name = format!("{attempt}.csv");
-                    add(&name, Node::RejectedFile(table.clone(), attempt));
+            node => {
+                for (name, child) in self.kept_names(caller, node).await? {
+                    add(&name, child);
                 }
             }
-            Node::At(table) => {
-                let who = self.principal(caller);
-                let limit = self.settings.limits.history_max;
-                for snapshot in self.lake.history(&who, table, limit).await? {
-                    let version = snapshot.version;
-                    add(&version.to_string(), Node::AtVersion(table.clone(), version));
-                }
-            }
-            Node::AtVersion(table, version) => {
-                let file = Node::AtFile(table.clone(), *version);
-                add(&format!("{}.csv", table.simple_name), file);
-            }
-            Node::Trash(id) => {
-                for name in self.lake.trash(id).await? {
-                    add(&format!("{name}.csv"), Node::TrashFile(id.clone(), name.clone()));
-                }
-            }
-            _ => {}
         }
         for (name, id) in self.scratch.children(dir.inode) {
             names.insert(name, Child::Node(Node::Scratch(id)));
@@ -404,6 +385,35 @@ impl Vfs {
         let dots =
             [(b".".to_vec(), Child::Node(node.clone())), (b"..".to_vec(), Child::Node(parent))];
         Ok(dots.into_iter().chain(names).collect())
+    }
+
+    /// Names of what is kept of tables: old versions, refused texts, dropped tables.
+    async fn kept_names(&self, caller: &Caller, node: &Node) -> FsResult<Vec<(String, Node)>> {
+        Ok(match node {
+            Node::Rejected(table) => {
+                let attempts = self.rejected(table).into_keys();
+                let name = |attempt: String| {
+                    (format!("{attempt}.csv"), Node::RejectedFile(table.clone(), attempt))
+                };
+                attempts.map(name).collect()
+            }
+            Node::At(table) => {
+                let who = self.principal(caller);
+                let limit = self.settings.limits.history_max;
+                let history = self.lake.history(&who, table, limit).await?;
+                let versions = history.iter().map(|snapshot| snapshot.version);
+                versions.map(|v| (v.to_string(), Node::AtVersion(table.clone(), v))).collect()
+            }
+            Node::AtVersion(table, version) => {
+                let file = Node::AtFile(table.clone(), *version);
+                vec![(format!("{}.csv", table.simple_name), file)]
+            }
+            Node::Trash(id) => {
+                let names = self.lake.trash(id).await?.into_iter();
+                names.map(|n| (format!("{n}.csv"), Node::TrashFile(id.clone(), n))).collect()
+            }
+            _ => Vec::new(),
+        })
     }
 
     async fn super_names(

@@ -1,0 +1,372 @@
+//! Writing the content of tables: WRITE, SETATTR and COMMIT on staged edits.
+
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+
+use super::attr;
+use super::gateway::{Vfs, later};
+use super::slot::{BIRTH, Decision, Edit, EditKey, Shape, Slot, Trigger, decide};
+use super::staged::{StagedFile, sync_files};
+use super::tables::{Shown, Strict};
+use super::text::Frozen;
+use super::{
+    Attr, Caller, Changed, FileTime, FsError, FsResult, Handle, PreAttr, SetAttr, SetTime,
+    Stability, Verifier, WriteReply,
+};
+use crate::clock::random_hex;
+use crate::error::Result;
+use crate::lake::CsvView;
+
+impl Vfs {
+    /// The edit of a handle, begun over what the client was shown if there is none.
+    pub(super) async fn edit(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        handle: Handle,
+    ) -> FsResult<EditKey> {
+        let key = slot.key(caller, handle);
+        if slot.state().edits.contains_key(&key) || self.go_on(caller, slot, &key).await? {
+            return Ok(key);
+        }
+        let shown = slot.state().shown_version(&key);
+        let version = match shown {
+            Some(version) => version,
+            None => self.latest(caller, &slot.table).await?.version,
+        };
+        let base = self.view_at(caller, slot, version).await?;
+        let id = self.scratch.fresh_id();
+        let kept = slot.state().kept.clone().filter(|kept| kept.version == version);
+        let (file, below) = match kept {
+            Some(kept) => {
+                let below = kept.below.as_ref().map_or(0, |view| view.len());
+                let file = kept.file.lock().unwrap_or_else(PoisonError::into_inner);
+                (file.duplicate(id, below)?, kept.below.clone())
+            }
+            None => {
+                let file = StagedFile::create(self.scratch.area(), id, base.len())?;
+                (file, Some(Arc::clone(&base)))
+            }
+        };
+        let edit = self.new_edit(caller, file, below, Some(base));
+        self.begin_edit(slot, &key, edit)?;
+        Ok(key)
+    }
+
+    pub(super) fn new_edit(
+        &self,
+        caller: &Caller,
+        file: StagedFile,
+        below: Option<Arc<CsvView>>,
+        against: Option<Arc<CsvView>>,
+    ) -> Edit {
+        Edit {
+            token: random_hex(&*self.clock),
+            extends: None,
+            file: Arc::new(std::sync::Mutex::new(file)),
+            below,
+            against,
+            caller: caller.clone(),
+            mtime: self.now(),
+            ctime: self.now(),
+            writes: 0,
+            due_ns: u64::MAX,
+            written_ns: self.clock.monotonic_ns(),
+            whole: false,
+            verifier: None,
+            attempts: 0,
+        }
+    }
+
+    /// Records an edit and lets it begin.
+    pub(super) fn begin_edit(&self, slot: &Slot, key: &EditKey, edit: Edit) -> Result<()> {
+        super::recover::note_edit(self.scratch.area(), &slot.table, key, &edit)?;
+        slot.state().edits.insert(key.clone(), edit);
+        self.mark_pending(&slot.table);
+        Ok(())
+    }
+
+    pub(super) async fn write_table(
+        &self,
+        caller: &Caller,
+        slot: &Arc<Slot>,
+        handle: Handle,
+        offset: u64,
+        data: Bytes,
+        stability: Stability,
+    ) -> Changed<WriteReply> {
+        let _changing = slot.changing.lock().await;
+        let before = self.loose_attr(caller, slot, handle).await;
+        let result = self.write_locked(caller, slot, handle, offset, data, stability).await;
+        let after = self.loose_attr(caller, slot, handle).await;
+        Changed { before: before.as_ref().map(PreAttr::from), after, result }
+    }
+
+    /// Attributes without the staleness rule, for replies about a change.
+    pub(super) async fn loose_attr(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        handle: Handle,
+    ) -> Option<Attr> {
+        let shown = self.shown(caller, slot, handle, Strict::No).await.ok()?;
+        self.attr_of(slot, handle.inode, &shown).await.ok()
+    }
+
+    async fn write_locked(
+        &self,
+        caller: &Caller,
+        slot: &Arc<Slot>,
+        handle: Handle,
+        offset: u64,
+        data: Bytes,
+        stability: Stability,
+    ) -> FsResult<WriteReply> {
+        self.check_writable(caller)?;
+        let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        if data.is_empty() {
+            // POSIX: nothing is written, the file does not grow.
+            let verifier = self.verifier;
+            return Ok(WriteReply { count, stability, verifier });
+        }
+        self.check_verdict(slot, &slot.key(caller, handle), offset)?;
+        let key = self.edit(caller, slot, handle).await?;
+        let (offset, data) = self.behind_saved(slot, &key, offset, data).await?;
+        let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        if len > 0 {
+            self.change_edit(slot, &key, |file| file.write(offset, &data))?;
+        }
+        self.counters.written_bytes.fetch_add(len, std::sync::atomic::Ordering::Relaxed);
+        let stable = stability > Stability::Unstable;
+        let mut committed = false;
+        if stable {
+            let whole_file = offset == 0 && slot.size_of(&key) == Some(len);
+            if let Some(edit) = slot.state().edits.get_mut(&key) {
+                edit.whole = whole_file;
+            }
+            committed =
+                self.decide_and_act(slot, &key, Trigger::StableWrite { whole_file }).await?;
+            if !committed {
+                self.sync_edit(slot, &key).await?;
+            }
+        } else {
+            self.schedule(slot, &key, Decision::Settle);
+        }
+        let stability = if stable || committed { Stability::FileSync } else { Stability::Unstable };
+        Ok(WriteReply { count, stability, verifier: self.verifier })
+    }
+
+    /// Changes the content of an edit and notes when.
+    fn change_edit(
+        &self,
+        slot: &Slot,
+        key: &EditKey,
+        change: impl FnOnce(&mut StagedFile) -> Result<()>,
+    ) -> FsResult<()> {
+        let now = self.now();
+        let mut state = slot.state();
+        let edit = state.edits.get_mut(key).ok_or(FsError::Stale)?;
+        let changed = change(&mut edit.file.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Err(error) = changed {
+            let begun = edit.writes == 0 && !Slot::is_birth(key);
+            drop(state);
+            if begun {
+                // An edit that holds nothing would hide the table's later versions for ever.
+                self.undo(slot, key);
+            }
+            return Err(error.into());
+        }
+        edit.writes = edit.writes.saturating_add(1);
+        edit.ctime = if now > edit.ctime { now } else { later(edit.ctime) };
+        edit.mtime = edit.ctime;
+        edit.written_ns = self.clock.monotonic_ns();
+        edit.whole = false;
+        Ok(())
+    }
+
+    async fn sync_edit(&self, slot: &Slot, key: &EditKey) -> Result<()> {
+        let files = {
+            let state = slot.state();
+            let Some(edit) = state.edits.get(key) else { return Ok(()) };
+            edit.file.lock().unwrap_or_else(PoisonError::into_inner).files_to_sync()?
+        };
+        sync_files(files).await
+    }
+
+    /// Decides about an edit and carries it out; whether it was committed.
+    pub(super) async fn decide_and_act(
+        &self,
+        slot: &Arc<Slot>,
+        key: &EditKey,
+        trigger: Trigger,
+    ) -> FsResult<bool> {
+        let Some(shape) = self.shape(slot, key).await? else { return Ok(false) };
+        let decision = decide(shape, trigger);
+        match decision {
+            Decision::Now => {
+                // If the table is held elsewhere and the client never asks again.
+                self.schedule(slot, key, Decision::Settle);
+                self.flush(slot, key, trigger).await?;
+                Ok(true)
+            }
+            _ => {
+                self.schedule(slot, key, decision);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Sets when an edit is looked at again if nothing more comes.
+    pub(super) fn schedule(&self, slot: &Slot, key: &EditKey, decision: Decision) {
+        let timing = &self.settings.timing;
+        let wait = if decision == Decision::Shrink { timing.shrink } else { timing.settle };
+        let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        let due = self.clock.monotonic_ns().saturating_add(wait);
+        if let Some(edit) = slot.state().edits.get_mut(key) {
+            edit.due_ns = due;
+        }
+        self.mark_pending(&slot.table);
+    }
+
+    /// What a staged text looks like; `None` if there is no such edit.
+    pub(super) async fn shape(&self, slot: &Slot, key: &EditKey) -> Result<Option<Shape>> {
+        let edit = slot.state().edits.get(key).cloned();
+        let Some(edit) = edit else { return Ok(None) };
+        let text = Frozen::new(&edit.file, edit.below.clone());
+        if let Some(saved) = edit.extends {
+            return Ok(Some(super::shape::addition(&text, saved).await?));
+        }
+        let base = edit.against.as_ref();
+        Ok(Some(super::shape::shape_of(&text, base, &self.settings.limits).await?))
+    }
+
+    pub(super) async fn set_table_attr(
+        &self,
+        caller: &Caller,
+        slot: &Arc<Slot>,
+        handle: Handle,
+        set: SetAttr,
+        guard: Option<FileTime>,
+    ) -> Changed<()> {
+        let _changing = slot.changing.lock().await;
+        let before = self.loose_attr(caller, slot, handle).await;
+        let stale = guard.is_some_and(|guard| before.is_some_and(|attr| attr.ctime != guard));
+        let result = if stale {
+            Err(FsError::NotSync)
+        } else {
+            self.set_table_attr_locked(caller, slot, handle, set).await
+        };
+        let after = self.loose_attr(caller, slot, handle).await;
+        Changed { before: before.as_ref().map(PreAttr::from), after, result }
+    }
+
+    async fn set_table_attr_locked(
+        &self,
+        caller: &Caller,
+        slot: &Arc<Slot>,
+        handle: Handle,
+        set: SetAttr,
+    ) -> FsResult<()> {
+        self.check_writable(caller)?;
+        let key = slot.key(caller, handle);
+        if let Some(size) = set.size {
+            let shown = self.shown(caller, slot, handle, Strict::No).await?;
+            if self.attr_of(slot, handle.inode, &shown).await?.size == size {
+                // Nothing changes, so nothing begins that would never be finished.
+                return Ok(());
+            }
+            self.shorten_saved(slot, &key, size)?;
+            slot.state().verdicts.remove(&key);
+            let key = self.edit(caller, slot, handle).await?;
+            self.change_edit(slot, &key, |file| file.truncate(size))?;
+            self.sync_edit(slot, &key).await?;
+            self.schedule(slot, &key, Decision::Settle);
+            return Ok(());
+        }
+        let written = slot.state().edits.get(&key).is_some_and(|edit| edit.writes > 0);
+        if written && (set.mode.is_some() || matches!(set.mtime, SetTime::At(_))) {
+            self.decide_and_act(slot, &key, Trigger::Confirm).await?;
+        }
+        // Modes and owners of tables are the lake's; times given by the client are shown until
+        // the next commit (rsync and cp -p compare them).
+        if let Some(time) = attr::chosen_time(set.mtime, self.now()) {
+            let shown = self.shown(caller, slot, handle, Strict::No).await?;
+            let mut state = slot.state();
+            match shown {
+                Shown::Edit(_) => {
+                    if let Some(edit) = state.edits.get_mut(&key) {
+                        edit.mtime = time;
+                        edit.ctime = later(edit.ctime).max(self.now());
+                    }
+                }
+                Shown::Snapshot(snapshot) => state.mtime = Some((snapshot.version, time)),
+            }
+            state.raise_ctime(self.now());
+        }
+        Ok(())
+    }
+
+    pub(super) async fn commit_table(
+        &self,
+        caller: &Caller,
+        slot: &Arc<Slot>,
+        handle: Handle,
+    ) -> Changed<Verifier> {
+        let mut changing = slot.changing.lock().await;
+        let before = self.loose_attr(caller, slot, handle).await;
+        let key = slot.key(caller, handle);
+        let mut result = match self.take_verdict(slot, &key) {
+            Some(error) => Err(error),
+            None => self.commit_locked(slot, &key).await,
+        };
+        if let Ok(Some(writes)) = result {
+            // Hold the reply for a moment: a COMMIT in mid-file is followed by more writes.
+            drop(changing);
+            self.clock.sleep(self.settings.timing.commit_hold).await;
+            changing = slot.changing.lock().await;
+            let quiet = slot.state().edits.get(&key).is_some_and(|edit| edit.writes == writes);
+            if quiet {
+                result = self
+                    .flush(slot, &key, Trigger::Commit)
+                    .await
+                    .map(|()| None)
+                    .map_err(FsError::from);
+            }
+        }
+        let after = self.loose_attr(caller, slot, handle).await;
+        drop(changing);
+        Changed {
+            before: before.as_ref().map(PreAttr::from),
+            after,
+            result: result.map(|_| self.verifier),
+        }
+    }
+
+    /// Makes an edit durable; the number of its writes if it should be committed now unless more
+    /// come.
+    async fn commit_locked(&self, slot: &Arc<Slot>, key: &EditKey) -> FsResult<Option<u64>> {
+        self.sync_edit(slot, key).await?;
+        let Some(shape) = self.shape(slot, key).await? else { return Ok(None) };
+        let decision = decide(shape, Trigger::Commit);
+        self.schedule(slot, key, decision);
+        if decision != Decision::NowUnlessMore {
+            return Ok(None);
+        }
+        Ok(slot.state().edits.get(key).map(|edit| edit.writes))
+    }
+}
+
+impl Slot {
+    /// Size of an edit's content.
+    pub(super) fn size_of(&self, key: &EditKey) -> Option<u64> {
+        let state = self.state();
+        let edit = state.edits.get(key)?;
+        Some(edit.file.lock().unwrap_or_else(PoisonError::into_inner).size())
+    }
+
+    /// Whether an edit began in an empty slot.
+    pub(super) fn is_birth(key: &EditKey) -> bool {
+        key.version >= BIRTH
+    }
+}
