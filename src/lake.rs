@@ -515,6 +515,14 @@ impl Lake {
         }
     }
 
+    /// Whether a change of this id was committed since `base` ([`Lake::commit_once`]).
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    pub async fn was_committed(&self, base: &Snapshot, write_id: &str) -> Result<bool> {
+        Ok(self.table(&base.table).committed_since(base, write_id).await?.is_some())
+    }
+
     /// Drops a table; it can be brought back by [`Lake::restore_table`].
     ///
     /// # Errors

@@ -187,11 +187,15 @@ impl Vfs {
         let mut state = slot.state();
         state.saved(key, version);
         state.ctime = state.ctime.max(Some(edit.ctime));
-        if key.version != version {
-            self.record_shown(slot, key, version);
-        }
-        if edit.extends.is_some() || !saved.same_rows {
+        let partial = edit.extends.is_some() || !saved.same_rows;
+        if partial {
+            state.partial.insert(key.clone());
             self.keep_own(slot, &mut state, key, edit);
+        } else {
+            state.partial.remove(key);
+        }
+        if key.version != version {
+            self.record_shown(slot, key, version, partial);
         }
         if saved.same_rows {
             // What the client wrote is what it would read (its pages are cached); rows of others

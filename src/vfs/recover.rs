@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::Caller;
 use super::gateway::Vfs;
 use super::scratch::ScratchMeta;
-use super::slot::{BIRTH, Edit, EditKey};
-use super::staged::{StagedFile, StagingArea};
+use super::slot::{BIRTH, Edit, EditKey, Trigger};
+use super::staged::{SUFFIXES, StagedFile, StagingArea, write_note};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{At, TableId};
 
@@ -68,8 +68,7 @@ pub(super) fn note_edit(
     let id = edit.file.lock().unwrap_or_else(PoisonError::into_inner).id();
     let text = serde_json::to_vec(&note)
         .map_err(|error| Error::new(ErrorKind::Internal, "note an edit").caused_by(error))?;
-    std::fs::write(area.directory.join(format!("{id:016x}.json")), text)?;
-    Ok(())
+    write_note(area, id, &text)
 }
 
 fn ids(area: &StagingArea) -> Result<Vec<u64>> {
@@ -162,17 +161,26 @@ impl Vfs {
             state.own.insert(key, edit);
             return Ok(());
         }
-        state.edits.insert(key, edit);
+        let against = edit.against.clone();
+        let write_id = edit.write_id();
+        state.edits.insert(key.clone(), edit);
         drop(state);
         self.mark_pending(&table);
         tracing::info!(%table, "a save from before the restart goes on");
+        if let Some(against) = against
+            && self.lake.was_committed(against.snapshot(), &write_id).await?
+        {
+            // It was committed and only the notes are old: known before the client writes more.
+            let _changing = slot.changing.lock().await;
+            self.flush(&slot, &key, Trigger::Quiet).await?;
+        }
         Ok(())
     }
 }
 
 /// Removes what a process left that was stopped before it had noted what the file is.
 fn remove_files(area: &StagingArea, id: u64) {
-    for suffix in ["data", "log", "json"] {
+    for suffix in SUFFIXES {
         let path = area.directory.join(format!("{id:016x}.{suffix}"));
         if let Err(error) = std::fs::remove_file(&path)
             && error.kind() != std::io::ErrorKind::NotFound

@@ -30,6 +30,9 @@ pub(super) struct ShownLine {
     table: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     handle: Option<(String, u64, u64)>,
+    /// The handle's client has not seen all rows of the version.
+    #[serde(default)]
+    partial: bool,
     /// A client read a version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     read: Option<(String, u64)>,
@@ -37,7 +40,7 @@ pub(super) struct ShownLine {
 
 impl ShownLine {
     fn new(slot: &Slot) -> Self {
-        Self { table: slot.table.to_string(), handle: None, read: None }
+        Self { table: slot.table.to_string(), handle: None, partial: false, read: None }
     }
 
     fn forgets(&self) -> bool {
@@ -112,9 +115,9 @@ fn append(text: &mut Vec<u8>, line: &ShownLine) -> Result<()> {
 
 impl Vfs {
     /// Writes down what a handle shows from now on.
-    pub(super) fn record_shown(&self, slot: &Slot, key: &EditKey, version: u64) {
+    pub(super) fn record_shown(&self, slot: &Slot, key: &EditKey, version: u64, partial: bool) {
         let handle = Some((key.client.to_string(), key.version, version));
-        self.shown_log.record(&ShownLine { handle, ..ShownLine::new(slot) });
+        self.shown_log.record(&ShownLine { handle, partial, ..ShownLine::new(slot) });
     }
 
     /// Notes which version a client has read; once for each.
@@ -147,6 +150,9 @@ impl Vfs {
                 state.births.insert(handle, key.client.clone());
             }
             state.current.insert(key.client.clone(), handle);
+            if line.partial {
+                state.partial.insert(key.clone());
+            }
             state.shown.insert(key, version);
         }
     }

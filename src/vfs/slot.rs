@@ -1,7 +1,7 @@
 //! A table's name as a slot (semantics section 5): clean, edited by somebody, or displaced a
 //! moment ago. This file holds the state and the pure decisions; `save.rs` acts on them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::gateway::later;
@@ -104,6 +104,8 @@ pub(super) struct SlotState {
     pub(super) edits: HashMap<EditKey, Edit>,
     /// Texts of saves that were merged with others' rows, for handles that stay open.
     pub(super) own: HashMap<EditKey, Edit>,
+    /// Handles whose last save was merged: without the own text nothing can be laid over it.
+    pub(super) partial: HashSet<EditKey>,
     /// What a client's handle shows after its own commits.
     pub(super) shown: HashMap<EditKey, u64>,
     /// Refusals that the client may not have heard of.
@@ -225,6 +227,8 @@ impl SlotState {
         if self.shown.len() > 1024 {
             let current = &self.current;
             self.shown.retain(|k, _| current.get(&k.client) == Some(&k.version));
+            let shown = &self.shown;
+            self.partial.retain(|key| shown.contains_key(key));
             let (shown, edits) = (&self.shown, &self.edits);
             self.births.retain(|version, client| {
                 let key = EditKey { client: Arc::clone(client), version: *version };

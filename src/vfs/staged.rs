@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::extents::{Extents, Span};
 use crate::error::{Error, ErrorKind, Result};
 
+/// Suffixes of the files of one staged file.
+pub(super) const SUFFIXES: [&str; 4] = ["data", "log", "json", "note"];
+
 /// Where staged files lie and how much they may hold.
 #[derive(Debug)]
 pub(super) struct StagingArea {
@@ -249,6 +252,10 @@ impl StagedFile {
             return Ok(());
         }
         let grown = self.content.extents.missing(offset..end);
+        if grown == 0 && self.holds(offset, bytes)? {
+            // Repeated by the client: no other content, so no other save.
+            return Ok(());
+        }
         self.area.reserve(grown)?;
         let written = self
             .data
@@ -261,6 +268,13 @@ impl StagedFile {
         self.content.note_write(offset, len);
         self.revision += 1;
         Ok(())
+    }
+
+    /// Whether these bytes stand at `offset`, which was written.
+    fn holds(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+        let mut there = vec![0_u8; bytes.len()];
+        self.data.read_exact_at(&mut there, offset)?;
+        Ok(there == bytes)
     }
 
     /// Sets the size; growth is a hole.
@@ -322,7 +336,7 @@ impl Drop for StagedFile {
         if self.keep {
             return;
         }
-        for suffix in ["data", "log", "json"] {
+        for suffix in SUFFIXES {
             let path = self.area.directory.join(format!("{:016x}.{suffix}", self.id));
             if let Err(error) = std::fs::remove_file(&path)
                 && error.kind() != std::io::ErrorKind::NotFound
@@ -331,6 +345,17 @@ impl Drop for StagedFile {
             }
         }
     }
+}
+
+/// Writes what a staged file is beside it: the old note or the new one, whenever we are stopped.
+///
+/// # Errors
+/// As the file system's.
+pub(super) fn write_note(area: &StagingArea, id: u64, text: &[u8]) -> Result<()> {
+    let fresh = area.directory.join(format!("{id:016x}.note"));
+    std::fs::write(&fresh, text)?;
+    std::fs::rename(&fresh, area.directory.join(format!("{id:016x}.json")))?;
+    Ok(())
 }
 
 /// Forces a staged file's bytes and log to disk, off the async threads.

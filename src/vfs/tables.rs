@@ -208,7 +208,7 @@ impl Vfs {
         let current = state.current.get(&caller.client).copied();
         let same = current.filter(|version| {
             let key = EditKey { client: Arc::clone(&caller.client), version: *version };
-            let partial = state.own.contains_key(&key) || state.edits.contains_key(&key);
+            let partial = state.partial.contains(&key) || state.edits.contains_key(&key);
             !partial && state.shown_version(&key) == Some(latest.version)
         });
         let version = same.unwrap_or(latest.version);
