@@ -348,13 +348,30 @@ impl Lake {
         operation: &str,
         message: &str,
     ) -> Result<CommitOutcome> {
+        self.commit_once(who, id, change, (operation, message), "").await
+    }
+
+    /// The same under an id of the caller's (empty = a new one): a change whose id was committed
+    /// since its base is not applied again, its snapshot is the answer.
+    ///
+    /// # Errors
+    /// As [`Lake::commit`].
+    pub async fn commit_once(
+        &self,
+        who: &Principal,
+        id: &TableId,
+        change: ChangeSet,
+        (operation, message): (&str, &str),
+        write_id: &str,
+    ) -> Result<CommitOutcome> {
         self.allow(who, id, Permission::Write).await?;
         let detail = serde_json::json!({
             "table": id.simple_name.as_str(), "operation": operation, "rows": change.rows.rows,
             "role_name": who.role,
         });
         let audit = self.event(who, id, "data_write", detail);
-        let lineage = self.lineage(who, operation, message);
+        let mut lineage = self.lineage(who, operation, message);
+        write_id.clone_into(&mut lineage.write_id);
         let outcome = self.table(id).commit(change, lineage, audit).await;
         match outcome {
             Ok(CommitOutcome::Committed { snapshot, inserted, updated, deleted }) => {
@@ -375,6 +392,14 @@ impl Lake {
                 other
             }
         }
+    }
+
+    /// Whether a change of this id was committed since `base` ([`Lake::commit_once`]).
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    pub async fn was_committed(&self, base: &Snapshot, write_id: &str) -> Result<bool> {
+        Ok(self.table(&base.table).committed_since(base, write_id).await?.is_some())
     }
 
     /// Drops a table; it can be brought back by [`Lake::restore_table`].

@@ -83,7 +83,9 @@ impl Table {
         let mut look = Look::Quick;
         loop {
             let head = self.head(look).await?.ok_or_else(|| self.no_table())?;
-            if let Some(done) = self.committed_before(&head.tip, change, &lineage).await? {
+            if let Some(done) =
+                self.committed_before(&head.tip, &change.base, &lineage.write_id).await?
+            {
                 return Ok(committed(done));
             }
             let planned = match self.plan(change, &head.tip).await? {
@@ -120,6 +122,21 @@ impl Table {
         }
     }
 
+    /// The snapshot behind `base` that the change of this id made, if there is one.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    pub async fn committed_since(
+        &self,
+        base: &Snapshot,
+        write_id: &str,
+    ) -> Result<Option<Arc<Snapshot>>> {
+        match self.head(Look::Closely).await? {
+            Some(head) => self.committed_before(&head.tip, base, write_id).await,
+            None => Ok(None),
+        }
+    }
+
     /// The time at which a commit gives up.
     pub(crate) fn deadline(&self) -> u64 {
         let limit = self.parts.settings.commit_deadline.as_nanos();
@@ -140,12 +157,12 @@ impl Table {
     async fn committed_before(
         &self,
         tip: &Arc<Snapshot>,
-        change: &ChangeSet,
-        lineage: &Lineage,
+        base: &Snapshot,
+        write_id: &str,
     ) -> Result<Option<Arc<Snapshot>>> {
         let mut current = Arc::clone(tip);
-        while current.version > change.base.version && current.path != change.base.path {
-            if codec::commit_id(&current.document) == lineage.write_id {
+        while current.version > base.version && current.path != base.path {
+            if codec::commit_id(&current.document) == write_id {
                 return Ok(Some(current));
             }
             match self.before(&current).await? {

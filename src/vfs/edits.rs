@@ -13,6 +13,7 @@ use super::{
     Attr, Caller, Changed, FileTime, FsError, FsResult, Handle, PreAttr, SetAttr, SetTime,
     Stability, Verifier, WriteReply, attr,
 };
+use crate::clock::random_hex;
 use crate::error::Result;
 use crate::lake::CsvView;
 
@@ -73,6 +74,7 @@ impl Vfs {
             whole: false,
             verifier: None,
             attempts: 0,
+            token: random_hex(&*self.clock),
         }
     }
 

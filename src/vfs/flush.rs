@@ -96,7 +96,7 @@ impl Vfs {
             None => None,
         };
         if let (Some(base), 0) = (&against, text.len()) {
-            return Ok(self.delete_all_rows(&who, slot, base).await?);
+            return Ok(self.delete_all_rows(&who, slot, base, &edit.write_id()).await?);
         }
         let same_base = match (&against, edit.same_base()) {
             (Some(against), Some(below)) if Arc::ptr_eq(against, below) => SameBase::Yes,
@@ -109,6 +109,7 @@ impl Vfs {
             base: against,
             text: text.clone(),
             same_base,
+            write_id: edit.write_id(),
             added_from: None,
         };
         save.run().await
@@ -150,6 +151,7 @@ impl Vfs {
         who: &crate::lake::Principal,
         slot: &Slot,
         base: &Arc<CsvView>,
+        write_id: &str,
     ) -> Result<Saved> {
         let unchanged =
             Saved { snapshot: Arc::clone(base.snapshot()), same_text: true, same_rows: true };
@@ -164,7 +166,7 @@ impl Vfs {
             config: None,
             on_existing_key: OnExistingKey::Refuse,
         };
-        match self.lake.commit(who, &slot.table, change, "delete", "").await? {
+        match self.lake.commit_once(who, &slot.table, change, ("delete", ""), write_id).await? {
             CommitOutcome::Committed { snapshot, .. } => {
                 let merged = snapshot.rows() > 0;
                 Ok(Saved { snapshot, same_text: true, same_rows: !merged })
@@ -185,16 +187,22 @@ impl Vfs {
         let mut state = slot.state();
         state.saved(key, version);
         state.ctime = state.ctime.max(Some(edit.ctime));
-        if key.version != version {
-            self.record_shown(slot, key, version);
-        }
-        if edit.extends.is_some() || !saved.same_rows {
+        let partial = edit.extends.is_some() || !saved.same_rows;
+        if partial {
+            state.partial.insert(key.clone());
             self.keep_own(slot, &mut state, key, edit);
+        } else {
+            state.partial.remove(key);
+        }
+        if key.version != version {
+            self.record_shown(slot, key, version, partial);
         }
         if saved.same_rows {
             // What the client wrote is what it would read (its pages are cached); rows of others
             // that were merged in it has not seen.
-            state.note_seen(&key.client, version);
+            drop(state);
+            self.note_read(slot, &key.client, version);
+            state = slot.state();
             // An editor must not see "file changed on disk": the time of its last write stays.
             state.mtime = Some((version, edit.mtime));
             state.kept = (!saved.same_text).then(|| Kept {

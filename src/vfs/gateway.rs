@@ -73,7 +73,10 @@ impl Vfs {
         make_private_directory(&settings.state.join("rejected"))?;
         let limits = &settings.limits;
         let area = StagingArea::new(staged, limits.staged_bytes_max, limits.staged_file_bytes_max);
-        let last_id = super::recover::last_id(&area)?;
+        // Behind all numbers of earlier processes: a handle of a file that is gone must not lead to
+        // another one.
+        let millis = u64::try_from(clock.now_ns().div_euclid(1_000_000)).unwrap_or(0);
+        let last_id = super::recover::last_id(&area)?.max(millis << 12);
         let handle_key = lake.secret("handle-key").await?;
         let (shown_log, shown) = super::shown::ShownLog::open(&settings.state)?;
         let vfs = Arc::new(Self {

@@ -15,7 +15,7 @@ use super::save::{Save, SaveError, Saved};
 use super::slot::{Edit, EditKey, Slot, SlotState};
 use super::text::{Frozen, SameBase};
 use super::{Caller, FsError, FsResult};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::lake::{At, Principal};
 
 /// Most own texts kept per table.
@@ -54,9 +54,20 @@ impl Vfs {
     }
 
     /// Begins an edit that adds to an own text; whether there is one.
-    pub(super) async fn go_on(&self, caller: &Caller, slot: &Slot, key: &EditKey) -> Result<bool> {
-        if !slot.state().own.contains_key(key) {
-            return Ok(false);
+    ///
+    /// # Errors
+    /// `Conflict` if there was one and it is lost.
+    pub(super) async fn go_on(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        key: &EditKey,
+    ) -> FsResult<bool> {
+        {
+            let state = slot.state();
+            if !state.own.contains_key(key) {
+                return if state.partial.contains(key) { Err(merged()) } else { Ok(false) };
+            }
         }
         let latest = self.latest(caller, &slot.table).await?;
         let against = self.view_at(caller, slot, latest.version).await?;
@@ -103,6 +114,9 @@ impl Vfs {
     /// `Conflict` if a part of the saved bytes would go.
     pub(super) fn shorten_saved(&self, slot: &Slot, key: &EditKey, size: u64) -> FsResult<()> {
         let mut state = slot.state();
+        if size == 0 {
+            state.partial.remove(key);
+        }
         let edit = state.own.get(key).or_else(|| state.edits.get(key));
         let Some(saved) = edit.and_then(|edit| edit.extends) else { return Ok(()) };
         if size >= saved {
@@ -146,7 +160,12 @@ impl Vfs {
         edit: &Edit,
         text: &Frozen,
     ) -> std::result::Result<Saved, SaveError> {
-        let base = self.lake.view(who, &slot.table, At::Latest).await?;
+        // The version that was newest when the addition began: a commit that a restart did not
+        // let us notice is found behind it.
+        let base = match &edit.against {
+            Some(against) => Arc::clone(against),
+            None => self.lake.view(who, &slot.table, At::Latest).await?,
+        };
         let mut from = edit.extends.unwrap_or(0).min(text.len());
         if from < text.len() && from > 0 {
             // The saved text may end without a newline; then the next byte has to be one.
@@ -167,6 +186,7 @@ impl Vfs {
             base: Some(Arc::clone(&base)),
             text: text.clone(),
             same_base: SameBase::No,
+            write_id: edit.write_id(),
             added_from: Some(from),
         };
         let mut saved = save.run().await?;

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::Caller;
 use super::gateway::Vfs;
 use super::scratch::ScratchMeta;
-use super::slot::{BIRTH, Edit, EditKey};
-use super::staged::{StagedFile, StagingArea};
+use super::slot::{BIRTH, Edit, EditKey, Trigger};
+use super::staged::{SUFFIXES, StagedFile, StagingArea, write_note};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{At, TableId};
 
@@ -33,6 +33,8 @@ struct EditNote {
     below: Option<u64>,
     against: Option<u64>,
     verifier: Option<[u8; 8]>,
+    #[serde(default)]
+    token: String,
     /// Bytes at the beginning that are saved already.
     #[serde(default)]
     extends: Option<u64>,
@@ -60,13 +62,13 @@ pub(super) fn note_edit(
         below: version(&edit.below),
         against: version(&edit.against),
         verifier: edit.verifier,
+        token: edit.token.clone(),
         extends: edit.extends,
     });
     let id = edit.file.lock().unwrap_or_else(PoisonError::into_inner).id();
     let text = serde_json::to_vec(&note)
         .map_err(|error| Error::new(ErrorKind::Internal, "note an edit").caused_by(error))?;
-    std::fs::write(area.directory.join(format!("{id:016x}.json")), text)?;
-    Ok(())
+    write_note(area, id, &text)
 }
 
 fn ids(area: &StagingArea) -> Result<Vec<u64>> {
@@ -146,6 +148,7 @@ impl Vfs {
         let mut edit = self.new_edit(&caller, file, below, against);
         edit.verifier = note.verifier;
         edit.extends = note.extends;
+        edit.token = note.token;
         let saved = all_saved(&edit);
         let settle = self.settings.timing.settle;
         let settle = u64::try_from(settle.as_nanos()).unwrap_or(u64::MAX);
@@ -158,17 +161,26 @@ impl Vfs {
             state.own.insert(key, edit);
             return Ok(());
         }
-        state.edits.insert(key, edit);
+        let against = edit.against.clone();
+        let write_id = edit.write_id();
+        state.edits.insert(key.clone(), edit);
         drop(state);
         self.mark_pending(&table);
         tracing::info!(%table, "a save from before the restart goes on");
+        if let Some(against) = against
+            && self.lake.was_committed(against.snapshot(), &write_id).await?
+        {
+            // It was committed and only the notes are old: known before the client writes more.
+            let _changing = slot.changing.lock().await;
+            self.flush(&slot, &key, Trigger::Quiet).await?;
+        }
         Ok(())
     }
 }
 
 /// Removes what a process left that was stopped before it had noted what the file is.
 fn remove_files(area: &StagingArea, id: u64) {
-    for suffix in ["data", "log", "json"] {
+    for suffix in SUFFIXES {
         let path = area.directory.join(format!("{id:016x}.{suffix}"));
         if let Err(error) = std::fs::remove_file(&path)
             && error.kind() != std::io::ErrorKind::NotFound

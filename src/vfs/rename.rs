@@ -143,16 +143,24 @@ impl Vfs {
         let _changing = slot.changing.lock().await;
         let file = self.scratch.file(id)?;
         let below = self.scratch_base(caller, id).await?;
+        if afterwards == Afterwards::Remove && self.is_put_back(&slot, id, below.as_ref())? {
+            // An editor whose save was refused puts the table back by hand.
+            slot.state().displaced = None;
+            self.table_directory_changed(&slot.table);
+            return self.became_table(&slot, id, slot_version(below.as_ref()));
+        }
         let against = self.author_base(caller, &slot).await?;
-        let copy = {
+        let (copy, revision) = {
             let file = file.lock().unwrap_or_else(PoisonError::into_inner);
             let below_bytes = below.as_ref().map_or(0, |view| view.len());
-            file.duplicate(self.scratch.fresh_id(), below_bytes)?
+            (file.duplicate(self.scratch.fresh_id(), below_bytes)?, file.revision())
         };
         let version = self.fresh_birth();
         let key = EditKey { client: Arc::clone(&caller.client), version };
         let mut edit = self.new_edit(caller, copy, below, against);
         edit.writes = 1;
+        // A repeated RENAME is the same commit.
+        edit.token = format!("{id:016x}-{revision}");
         if let Some(attr) = self.scratch.attr(id, 0) {
             // The file keeps the time of its last write (rsync -t, cp -p).
             edit.mtime = attr.mtime;
@@ -175,17 +183,37 @@ impl Vfs {
             return Err(FsError::Lake(Error::invalid("an empty file has no header line")));
         }
         if afterwards == Afterwards::Remove {
-            let became = BaseRef { table: slot.table.to_string(), version };
-            let names = self.scratch.update(id, |meta| {
-                meta.became = Some(became);
-                meta.names.clone()
-            })?;
-            for (dir, name) in names {
-                self.scratch.remove_name(dir, &name)?;
-                self.directory_changed(dir);
-            }
+            self.became_table(&slot, id, version)?;
         }
         Ok(())
+    }
+
+    /// Lets the handles of a scratch file lead to a table from now on; its names are gone.
+    fn became_table(&self, slot: &Slot, id: u64, version: u64) -> FsResult<()> {
+        let became = BaseRef { table: slot.table.to_string(), version };
+        let names = self.scratch.update(id, |meta| {
+            meta.became = Some(became);
+            meta.names.clone()
+        })?;
+        for (dir, name) in names {
+            self.scratch.remove_name(dir, &name)?;
+            self.directory_changed(dir);
+        }
+        Ok(())
+    }
+
+    /// Whether a scratch file is just the table that was moved away from this name.
+    fn is_put_back(&self, slot: &Slot, id: u64, below: Option<&Arc<CsvView>>) -> FsResult<bool> {
+        let displaced = slot.state().displaced.as_ref().map(|displaced| displaced.version);
+        let (Some(view), Some(version)) = (below, displaced) else { return Ok(false) };
+        let snapshot = view.snapshot();
+        if snapshot.version != version || snapshot.table != slot.table {
+            return Ok(false);
+        }
+        let file = self.scratch.file(id)?;
+        let file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let content = file.content();
+        Ok(content.unwritten_from(0) == view.len() && content.size == view.len())
     }
 
     /// The snapshot below a scratch file's content.
@@ -234,7 +262,7 @@ impl Vfs {
         self.forget(from);
         self.forget(to);
         for (key, version) in &handles.shown {
-            self.record_shown(to, key, *version);
+            self.record_shown(to, key, *version, handles.partial.contains(key));
         }
         to.take_handles(handles);
         self.table_directory_changed(&from.table);
@@ -377,6 +405,10 @@ impl Vfs {
     }
 }
 
+fn slot_version(view: Option<&Arc<CsvView>>) -> u64 {
+    view.map_or(0, |view| view.snapshot().version)
+}
+
 impl Slot {
     /// What clients' handles show, for the name that the table goes to.
     fn handles(&self) -> SlotState {
@@ -386,6 +418,7 @@ impl Slot {
             current: state.current.clone(),
             read: state.read.clone(),
             births: state.births.clone(),
+            partial: state.partial.clone(),
             ..SlotState::default()
         }
     }
@@ -396,6 +429,7 @@ impl Slot {
         state.current.extend(handles.current);
         state.read.extend(handles.read);
         state.births.extend(handles.births);
+        state.partial.extend(handles.partial);
     }
 
     /// Forgets everything about a name whose table is gone, but not what is staged for it.

@@ -12,7 +12,7 @@ use super::text::{BlockingText, Frozen, SameBase};
 use crate::csv;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{
-    ChangeSet, CommitOutcome, CsvView, Lake, OnExistingKey, Principal, RowWriter, SchemaChange,
+    At, ChangeSet, CommitOutcome, CsvView, Lake, OnExistingKey, Principal, RowWriter, SchemaChange,
     Snapshot, TableConfig, TableId,
 };
 
@@ -30,6 +30,8 @@ pub(super) struct Save<'a> {
     pub(super) text: Frozen,
     /// Whether the text's unwritten parts are `base`'s bytes.
     pub(super) same_base: SameBase,
+    /// Id of the commit.
+    pub(super) write_id: String,
     /// Only the rows from this offset on are new, whatever stands before it.
     pub(super) added_from: Option<u64>,
 }
@@ -120,7 +122,7 @@ impl Save<'_> {
             on_existing_key: OnExistingKey::Refuse,
         };
         let operation = planned.operation(target.changed);
-        let outcome = self.lake.commit(self.who, self.table, change, operation, "").await?;
+        let outcome = self.commit(change, operation).await?;
         self.finish(&base, &planned, outcome).await
     }
 
@@ -170,10 +172,7 @@ impl Save<'_> {
     async fn create(self, names: &[String], body: u64) -> SaveResult<Saved> {
         let schema = self.infer(names, body).await?;
         self.check(names, &schema, body).await?;
-        let snapshot = self
-            .lake
-            .create_table(self.who, self.table, Arc::clone(&schema), TableConfig::default())
-            .await?;
+        let snapshot = self.new_table(&schema).await?;
         let base = self.lake.view_of(&snapshot).await?;
         if self.text.len() == body {
             let same_text = self.same_bytes(base.header()).await?;
@@ -189,8 +188,33 @@ impl Save<'_> {
             config: None,
             on_existing_key: OnExistingKey::Refuse,
         };
-        let outcome = self.lake.commit(self.who, self.table, change, "append", "").await?;
+        let outcome = self.commit(change, "append").await?;
         self.finish(&base, &planned, outcome).await
+    }
+
+    async fn commit(&self, change: ChangeSet, operation: &str) -> Result<CommitOutcome> {
+        let note = (operation, "");
+        self.lake.commit_once(self.who, self.table, change, note, &self.write_id).await
+    }
+
+    /// The empty table; also one that this author made a moment ago and could not fill.
+    async fn new_table(&self, schema: &SchemaRef) -> Result<Arc<Snapshot>> {
+        let config = TableConfig::default();
+        let made = self.lake.create_table(self.who, self.table, Arc::clone(schema), config).await;
+        let exists = match made {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => error,
+            other => return other,
+        };
+        match self.lake.snapshot(self.who, self.table, At::Version(0)).await {
+            Ok(first)
+                if first.schema == *schema
+                    && first.rows() == 0
+                    && first.lineage.client == self.who.describe() =>
+            {
+                Ok(first)
+            }
+            _ => Err(exists),
+        }
     }
 
     async fn same_bytes(&self, header: &[u8]) -> Result<bool> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::attr::{FSID, chosen_time};
-use super::staged::{StagedFile, StagingArea};
+use super::staged::{StagedFile, StagingArea, write_note};
 use super::{Attr, FileKind, FileTime, SetAttr};
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
@@ -393,10 +393,8 @@ impl Scratch {
     }
 
     fn save(&self, id: u64, meta: &ScratchMeta) -> Result<()> {
-        let path = self.area.directory.join(format!("{id:016x}.json"));
         let text = serde_json::to_vec(&serde_json::json!({ "scratch": meta }))
             .map_err(|error| Error::new(ErrorKind::Internal, "write scratch").caused_by(error))?;
-        std::fs::write(path, text)?;
-        Ok(())
+        write_note(&self.area, id, &text)
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,31 @@ pub(super) struct ShownLine {
     table: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     handle: Option<(String, u64, u64)>,
+    /// The handle's client has not seen all rows of the version.
+    #[serde(default)]
+    partial: bool,
+    /// A client read a version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    read: Option<(String, u64)>,
+}
+
+impl ShownLine {
+    fn new(slot: &Slot) -> Self {
+        Self { table: slot.table.to_string(), handle: None, partial: false, read: None }
+    }
+
+    fn forgets(&self) -> bool {
+        self.handle.is_none() && self.read.is_none()
+    }
+
+    /// Lines with the same subject replace each other.
+    fn subject(&self) -> (String, String, Option<u64>) {
+        match (&self.handle, &self.read) {
+            (Some((client, version, _)), _) => (self.table.clone(), client.clone(), Some(*version)),
+            (None, Some((client, _))) => (self.table.clone(), client.clone(), None),
+            (None, None) => (self.table.clone(), String::new(), None),
+        }
+    }
 }
 
 impl ShownLog {
@@ -43,17 +68,16 @@ impl ShownLog {
         if let Ok(file) = File::open(&path) {
             for line in BufReader::new(file).lines().map_while(std::io::Result::ok) {
                 let Ok(line) = serde_json::from_str::<ShownLine>(&line) else { continue };
-                if line.handle.is_none() {
+                if line.forgets() {
                     lines.retain(|old| old.table != line.table);
                 }
                 lines.push(line);
             }
         }
-        lines.retain(|line| line.handle.is_some());
+        lines.retain(|line| !line.forgets());
         let mut newest = HashMap::new();
         for (index, line) in lines.iter().enumerate() {
-            let handle = line.handle.clone().map(|(client, version, _)| (client, version));
-            newest.insert((line.table.clone(), handle), index);
+            newest.insert(line.subject(), index);
         }
         let mut keep: Vec<usize> = newest.into_values().collect();
         keep.sort_unstable();
@@ -91,21 +115,33 @@ fn append(text: &mut Vec<u8>, line: &ShownLine) -> Result<()> {
 
 impl Vfs {
     /// Writes down what a handle shows from now on.
-    pub(super) fn record_shown(&self, slot: &Slot, key: &EditKey, version: u64) {
+    pub(super) fn record_shown(&self, slot: &Slot, key: &EditKey, version: u64, partial: bool) {
         let handle = Some((key.client.to_string(), key.version, version));
-        self.shown_log.record(&ShownLine { table: slot.table.to_string(), handle });
+        self.shown_log.record(&ShownLine { handle, partial, ..ShownLine::new(slot) });
+    }
+
+    /// Notes which version a client has read; once for each. An old reader that goes on beside a
+    /// newer one takes nothing back.
+    pub(super) fn note_read(&self, slot: &Slot, client: &Arc<str>, version: u64) {
+        if slot.state().note_seen(client, version) {
+            let read = Some((client.to_string(), version));
+            self.shown_log.record(&ShownLine { read, ..ShownLine::new(slot) });
+        }
     }
 
     /// Forgets everything about a name but what is staged for it.
     pub(super) fn forget(&self, slot: &Slot) {
         slot.forget();
-        self.shown_log.record(&ShownLine { table: slot.table.to_string(), handle: None });
+        self.shown_log.record(&ShownLine::new(slot));
     }
 
     /// Takes over what an earlier process wrote down.
     pub(super) fn recover_shown(&self, lines: Vec<ShownLine>) {
         for line in lines {
             let Ok(table) = TableId::parse(&line.table) else { continue };
+            if let Some((client, version)) = line.read {
+                self.slot(&table).state().note_seen(&client.into(), version);
+            }
             let Some((client, handle, version)) = line.handle else { continue };
             let key = EditKey { client: client.into(), version: handle };
             let slot = self.slot(&table);
@@ -114,7 +150,9 @@ impl Vfs {
                 state.births.insert(handle, key.client.clone());
             }
             state.current.insert(key.client.clone(), handle);
-            state.note_seen(&key.client, version);
+            if line.partial {
+                state.partial.insert(key.clone());
+            }
             state.shown.insert(key, version);
         }
     }

@@ -1,7 +1,7 @@
 //! A table's name as a slot (semantics section 5): clean, edited by somebody, or displaced a
 //! moment ago. This file holds the state and the pure decisions; `save.rs` acts on them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::gateway::later;
@@ -50,6 +50,8 @@ pub(super) struct Edit {
     pub(super) verifier: Option<[u8; 8]>,
     /// Failed attempts in the background.
     pub(super) attempts: u32,
+    /// Random text that the ids of its commits begin with.
+    pub(super) token: String,
     /// Bytes at the beginning that are saved already, among rows of others that this client has
     /// not seen: they cannot be changed, only added to (see `own`).
     pub(super) extends: Option<u64>,
@@ -102,6 +104,8 @@ pub(super) struct SlotState {
     pub(super) edits: HashMap<EditKey, Edit>,
     /// Texts of saves that were merged with others' rows, for handles that stay open.
     pub(super) own: HashMap<EditKey, Edit>,
+    /// Handles whose last save was merged: without the own text nothing can be laid over it.
+    pub(super) partial: HashSet<EditKey>,
     /// What a client's handle shows after its own commits.
     pub(super) shown: HashMap<EditKey, u64>,
     /// Refusals that the client may not have heard of.
@@ -159,6 +163,13 @@ impl Slot {
 }
 
 impl Edit {
+    /// The id of a commit of the content as it is: the same after a restart, so that a commit
+    /// that was not noticed any more is not repeated.
+    pub(super) fn write_id(&self) -> String {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{}.{}", self.token, file.revision())
+    }
+
     /// The snapshot below and compared with, if it is the same one.
     pub(super) fn same_base(&self) -> Option<&Arc<CsvView>> {
         let below = self.below.as_ref()?;
@@ -185,9 +196,13 @@ impl SlotState {
 
     /// Notes that a client has seen a version's text; an old reader that goes on beside a newer
     /// one does not take that back.
-    pub(super) fn note_seen(&mut self, client: &Arc<str>, version: u64) {
-        let seen = self.read.entry(Arc::clone(client)).or_insert(version);
-        *seen = version.max(*seen);
+    /// Whether it is new.
+    pub(super) fn note_seen(&mut self, client: &Arc<str>, version: u64) -> bool {
+        let newer = self.read.get(client).is_none_or(|seen| *seen < version);
+        if newer {
+            self.read.insert(Arc::clone(client), version);
+        }
+        newer
     }
 
     /// The edit that a newcomer to the name finds: its own, or one that began in an empty slot.
@@ -228,6 +243,8 @@ impl SlotState {
         if self.shown.len() > 1024 {
             let current = &self.current;
             self.shown.retain(|k, _| current.get(&k.client) == Some(&k.version));
+            let shown = &self.shown;
+            self.partial.retain(|key| shown.contains_key(key));
             let (shown, edits) = (&self.shown, &self.edits);
             self.births.retain(|version, client| {
                 let key = EditKey { client: Arc::clone(client), version: *version };

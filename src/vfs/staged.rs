@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::extents::{Extents, Span};
 use crate::error::{Error, ErrorKind, Result};
 
+/// Suffixes of the files of one staged file.
+pub(super) const SUFFIXES: [&str; 4] = ["data", "log", "json", "note"];
+
 /// Where staged files lie and how much they may hold.
 #[derive(Debug)]
 pub(super) struct StagingArea {
@@ -77,6 +80,8 @@ pub(super) struct StagedFile {
     data: Arc<File>,
     log: File,
     content: Content,
+    /// Number of changes since it was made.
+    revision: u64,
     keep: bool,
 }
 
@@ -150,6 +155,7 @@ impl StagedFile {
             data: Arc::new(data),
             log,
             content: Content { size: base_bytes, base_limit: base_bytes, ..Content::default() },
+            revision: 0,
             keep: false,
         })
     }
@@ -169,6 +175,7 @@ impl StagedFile {
             data: Arc::new(data),
             log,
             content: Content::default(),
+            revision: 0,
             keep: false,
         };
         for line in lines {
@@ -186,6 +193,9 @@ impl StagedFile {
                 // The last line may be cut off by a crash: that write was never acknowledged.
                 _ => break,
             }
+            if kind != Some("b") {
+                file.revision += 1;
+            }
         }
         let bytes = file.content.extents.bytes();
         file.area.used.fetch_add(bytes, Ordering::Relaxed);
@@ -195,6 +205,11 @@ impl StagedFile {
     /// Number that names the files on disk.
     pub(super) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Number of changes since it was made, also those before a restart.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Size in bytes.
@@ -237,6 +252,10 @@ impl StagedFile {
             return Ok(());
         }
         let grown = self.content.extents.missing(offset..end);
+        if grown == 0 && self.holds(offset, bytes)? {
+            // Repeated by the client: no other content, so no other save.
+            return Ok(());
+        }
         self.area.reserve(grown)?;
         let written = self
             .data
@@ -247,7 +266,15 @@ impl StagedFile {
             return Err(error.into());
         }
         self.content.note_write(offset, len);
+        self.revision += 1;
         Ok(())
+    }
+
+    /// Whether these bytes stand at `offset`, which was written.
+    fn holds(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+        let mut there = vec![0_u8; bytes.len()];
+        self.data.read_exact_at(&mut there, offset)?;
+        Ok(there == bytes)
     }
 
     /// Sets the size; growth is a hole.
@@ -261,6 +288,7 @@ impl StagedFile {
         self.log.write_all(format!("t {size}\n").as_bytes())?;
         let before = self.content.extents.bytes();
         self.content.note_truncate(size);
+        self.revision += 1;
         self.area.give_back(before.saturating_sub(self.content.extents.bytes()));
         self.data.set_len(size)?;
         Ok(())
@@ -308,7 +336,7 @@ impl Drop for StagedFile {
         if self.keep {
             return;
         }
-        for suffix in ["data", "log", "json"] {
+        for suffix in SUFFIXES {
             let path = self.area.directory.join(format!("{:016x}.{suffix}", self.id));
             if let Err(error) = std::fs::remove_file(&path)
                 && error.kind() != std::io::ErrorKind::NotFound
@@ -317,6 +345,17 @@ impl Drop for StagedFile {
             }
         }
     }
+}
+
+/// Writes what a staged file is beside it: the old note or the new one, whenever we are stopped.
+///
+/// # Errors
+/// As the file system's.
+pub(super) fn write_note(area: &StagingArea, id: u64, text: &[u8]) -> Result<()> {
+    let fresh = area.directory.join(format!("{id:016x}.note"));
+    std::fs::write(&fresh, text)?;
+    std::fs::rename(&fresh, area.directory.join(format!("{id:016x}.json")))?;
+    Ok(())
 }
 
 /// Forces a staged file's bytes and log to disk, off the async threads.

@@ -1,4 +1,4 @@
-//! Reading and writing the content of tables.
+//! The content of tables as handles show it: versions, attributes, READ.
 
 use std::sync::{Arc, PoisonError};
 
@@ -207,7 +207,7 @@ impl Vfs {
         let current = state.current.get(&caller.client).copied();
         let same = current.filter(|version| {
             let key = EditKey { client: Arc::clone(&caller.client), version: *version };
-            let partial = state.own.contains_key(&key) || state.edits.contains_key(&key);
+            let partial = state.partial.contains(&key) || state.edits.contains_key(&key);
             !partial && state.shown_version(&key) == Some(latest.version)
         });
         let version = same.unwrap_or(latest.version);
@@ -232,7 +232,7 @@ impl Vfs {
                 Frozen::new(&edit.file, edit.below.clone()).read(range.clone()).await?
             }
             Shown::Snapshot(snapshot) => {
-                slot.state().note_seen(&caller.client, snapshot.version);
+                self.note_read(slot, &caller.client, snapshot.version);
                 let kept = slot.state().kept.clone();
                 match kept.filter(|kept| kept.version == snapshot.version) {
                     Some(kept) => Frozen::new(&kept.file, kept.below).read(range.clone()).await?,

@@ -34,6 +34,8 @@ enum Op {
     Read(usize),
     /// Another program's commit.
     Foreign(Change),
+    /// The gateway is killed and started again.
+    Restart,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,11 +64,12 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (who.clone(), change()).prop_map(|(c, x)| Op::Vim(c, x)),
         2 => who.prop_map(Op::Read),
         2 => change().prop_map(Op::Foreign),
+        1 => Just(Op::Restart),
     ]
 }
 
 struct World {
-    lab: Lab,
+    lab: Option<Lab>,
     clients: Vec<Client>,
     loggers: Vec<(Client, File, String)>,
     /// What an editor has open: handle and text.
@@ -88,7 +91,28 @@ impl World {
             loggers.push((client, file, text.to_owned()));
         }
         let rows = text.lines().skip(1).map(str::to_owned).collect();
-        Self { lab, clients, loggers, open: vec![None, None], rows, next: 10 }
+        Self { lab: Some(lab), clients, loggers, open: vec![None, None], rows, next: 10 }
+    }
+
+    fn lab(&self) -> &Lab {
+        self.lab.as_ref().unwrap()
+    }
+
+    async fn restart(&mut self) {
+        let names = |clients: &[Client]| -> Vec<String> {
+            clients.iter().map(|client| client.caller.client.to_string()).collect()
+        };
+        let clients = names(&self.clients);
+        self.clients.clear();
+        let loggers: Vec<_> = std::mem::take(&mut self.loggers)
+            .into_iter()
+            .map(|(client, file, text)| (client.caller.client.to_string(), file, text))
+            .collect();
+        let lab = self.lab.take().unwrap().restart().await;
+        self.clients = clients.iter().map(|name| lab.client(name)).collect();
+        self.loggers =
+            loggers.into_iter().map(|(name, file, text)| (lab.client(&name), file, text)).collect();
+        self.lab = Some(lab);
     }
 
     fn fresh(&mut self) -> String {
@@ -164,32 +188,8 @@ impl World {
             // An editor that has read keeps its client busy: what a client read last counts.
             Op::Cold(c, _) | Op::Warm(c, _) | Op::Bad(c) | Op::Unstable(c)
                 if self.open[*c].is_some() => {}
-            Op::Cold(c, n) | Op::Warm(c, n) => {
-                let new = self.lines(*n);
-                let text = new.join("\n") + "\n";
-                let client = self.clients[*c].clone();
-                let result = match op {
-                    Op::Cold(..) => client.append_cold("t.csv", &text).await,
-                    _ => client.append_warm("t.csv", &text).await,
-                };
-                result.as_ref().unwrap();
-                self.judge(&what, result, &[], &new);
-            }
-            Op::Bad(c) => {
-                assert!(self.clients[*c].append_cold("t.csv", "9,9,9\n").await.is_err());
-            }
-            Op::Unstable(c) => {
-                let new = self.lines(2);
-                let client = self.clients[*c].clone();
-                let file = client.open("t.csv").await.unwrap();
-                let mut at = file.size;
-                for row in &new {
-                    let row = format!("{row}\n");
-                    client.write(file, at, &row, Stability::Unstable).await.unwrap();
-                    at += row.len() as u64;
-                }
-                client.commit(file).await.unwrap();
-                self.judge(&what, Ok(()), &[], &new);
+            Op::Cold(..) | Op::Warm(..) | Op::Bad(_) | Op::Unstable(_) => {
+                self.append(&what, op).await;
             }
             Op::Log(l, whole) => {
                 let row = self.fresh();
@@ -229,30 +229,61 @@ impl World {
                 let result = rewrite(&client, file, &text).await;
                 self.judge(&what, result, &gone, &new);
             }
-            Op::Foreign(change) => {
-                let text = self.lab.engine_csv("t").await;
-                let at = change.update.map_or(0, u64::from) % text.lines().count() as u64;
-                let rows: Vec<&str> = text.lines().skip(1).collect();
-                let Some(row) = rows.get(at as usize) else { return };
-                let new = self.lines(change.add);
-                if change.delete.is_none() && new.is_empty() {
-                    return;
-                }
-                let remove = u64::from(change.delete.is_some() && rows.len() > 2);
-                if remove == 0 && new.is_empty() {
-                    return;
-                }
-                let added: String = new.iter().map(|row| format!("{row}\n")).collect();
-                self.lab.foreign_edit("t", at, remove, &added).await;
-                let gone: &[String] = &[(*row).to_owned()];
-                self.judge(&what, Ok(()), if remove == 1 { gone } else { &[] }, &new);
-            }
+            Op::Foreign(change) => self.foreign(&what, *change).await,
+            Op::Restart => self.restart().await,
         }
         self.check(&what).await;
     }
 
+    async fn append(&mut self, what: &str, op: &Op) {
+        match op {
+            Op::Cold(c, n) | Op::Warm(c, n) => {
+                let new = self.lines(*n);
+                let text = new.join("\n") + "\n";
+                let client = self.clients[*c].clone();
+                match op {
+                    Op::Cold(..) => client.append_cold("t.csv", &text).await.unwrap(),
+                    _ => client.append_warm("t.csv", &text).await.unwrap(),
+                }
+                self.judge(what, Ok(()), &[], &new);
+            }
+            Op::Bad(c) => {
+                assert!(self.clients[*c].append_cold("t.csv", "9,9,9\n").await.is_err());
+            }
+            Op::Unstable(c) => {
+                let new = self.lines(2);
+                let client = self.clients[*c].clone();
+                let file = client.open("t.csv").await.unwrap();
+                let mut at = file.size;
+                for row in &new {
+                    let row = format!("{row}\n");
+                    client.write(file, at, &row, Stability::Unstable).await.unwrap();
+                    at += row.len() as u64;
+                }
+                client.commit(file).await.unwrap();
+                self.judge(what, Ok(()), &[], &new);
+            }
+            _ => {}
+        }
+    }
+
+    async fn foreign(&mut self, what: &str, change: Change) {
+        let text = self.lab().engine_csv("t").await;
+        let rows: Vec<&str> = text.lines().skip(1).collect();
+        let at = usize::from(change.update.unwrap_or(0)) % rows.len().max(1);
+        let new = self.lines(change.add);
+        let gone: Vec<String> = rows.get(at).map(|row| (*row).to_owned()).into_iter().collect();
+        let gone = if change.delete.is_some() && rows.len() > 2 { gone } else { Vec::new() };
+        if gone.is_empty() && new.is_empty() {
+            return;
+        }
+        let added: String = new.iter().map(|row| format!("{row}\n")).collect();
+        self.lab().foreign_edit("t", at as u64, gone.len() as u64, &added).await;
+        self.judge(what, Ok(()), &gone, &new);
+    }
+
     async fn check(&self, what: &str) {
-        let text = self.lab.engine_csv("t").await;
+        let text = self.lab().engine_csv("t").await;
         let mut rows: Vec<&str> = text.lines().skip(1).collect();
         rows.sort_unstable();
         let mut expected: Vec<&str> = self.rows.iter().map(String::as_str).collect();
@@ -263,11 +294,11 @@ impl World {
     async fn finish(&mut self) {
         tokio::time::sleep(std::time::Duration::from_millis(400)).await;
         self.check("the end").await;
-        let engine = self.lab.engine_csv("t").await;
+        let engine = self.lab().engine_csv("t").await;
         for name in ["a", "b", "l", "m", "new"] {
-            assert_eq!(self.lab.client(name).cat("t.csv").await, engine, "client {name}");
+            assert_eq!(self.lab().client(name).cat("t.csv").await, engine, "client {name}");
         }
-        let health = self.lab.client("a").at(".mountable").cat("health.json").await;
+        let health = self.lab().client("a").at(".mountable").cat("health.json").await;
         assert!(health.contains("\"pending_saves\": 0"), "{health}");
     }
 }

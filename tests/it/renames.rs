@@ -234,3 +234,19 @@ async fn vim_keeps_rows_that_came_after_it_had_read() {
     assert_eq!(lab.engine_csv("t").await, "id,qty\n1,55\n2,6\n3,7\n");
     assert_eq!(a.cat("t.csv").await, "id,qty\n1,55\n2,6\n3,7\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vim_puts_the_table_back_after_a_refusal() {
+    let lab = lab().await;
+    let a = lab.client("a");
+    a.cat("t.csv").await;
+    lab.client("b").sed("t.csv", |text| text.replace("1,5", "1,6")).await.unwrap();
+    a.rename("t.csv", "t.csv~").await.unwrap();
+    let file = a.create("t.csv", CreateMode::Unchecked(SetAttr::default())).await.unwrap();
+    assert!(a.write_sync(file, 0, "id,qty\n1,7\n2,6\n").await.is_err());
+    a.rename("t.csv~", "t.csv").await.unwrap();
+    assert_eq!(a.cat("t.csv").await, "id,qty\n1,6\n2,6\n");
+    lab.quiet().await;
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,6\n2,6\n");
+    assert_eq!(a.names().await, [".", "..", "t", "t.csv"]);
+}

@@ -96,3 +96,50 @@ async fn handles_of_tables_are_valid_after_a_restart() {
     a.write_sync(later, 16, "3,7\n").await.unwrap();
     assert_eq!(lab.engine_csv("t").await, "id,qty\n1,50\n2,6\n3,7\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_save_that_was_committed_when_the_gateway_died_is_not_repeated() {
+    let lab = Lab::new().await;
+    lab.table("t").rows(TEXT).await;
+    let mut lab = lab;
+    let mut expected = TEXT.to_owned();
+    let file = lab.client("a").open("t.csv").await.unwrap();
+    let mut own = TEXT.to_owned();
+    for round in 3..8 {
+        // The staged files as they are when the commit is done and the reply is not out.
+        lab.foreign_append("t", &format!("{round},2\n")).await;
+        expected.push_str(&format!("{round},2\n{round},0\n"));
+        own.push_str(&format!("{round},0\n"));
+        let a = lab.client("a");
+        let page = own.clone();
+        let (before, logged) = (lab.versions("t").await, logged_writes(&lab.keep_staged()));
+        let write = tokio::spawn(async move { a.write_sync(file, 0, page).await });
+        let mut kept = None;
+        while kept.is_none() || (lab.versions("t").await == before && !write.is_finished()) {
+            let now = lab.keep_staged();
+            // Only from the moment on when the bytes were written down.
+            if logged_writes(&now) > logged || write.is_finished() {
+                kept = Some(now);
+            }
+        }
+        let kept = kept.unwrap();
+        write.await.unwrap().unwrap();
+        lab = lab.restart_with(kept).await;
+        // The client repeats what was not answered.
+        if round % 2 == 0 {
+            lab.client("a").write_sync(file, 0, own.clone()).await.unwrap();
+        }
+        // Or more was added to the page meanwhile.
+        own.push_str("0,0\n");
+        expected.push_str("0,0\n");
+        lab.client("a").write_sync(file, 0, own.clone()).await.unwrap();
+        lab.quiet().await;
+        assert_eq!(lab.engine_csv("t").await, expected, "round {round}");
+    }
+}
+
+fn logged_writes(staged: &tempfile::TempDir) -> usize {
+    let files = std::fs::read_dir(staged.path()).unwrap().map(|file| file.unwrap().path());
+    let logs = files.filter(|path| path.extension().is_some_and(|suffix| suffix == "log"));
+    logs.map(|path| std::fs::read_to_string(path).unwrap().matches("w ").count()).sum()
+}

@@ -292,3 +292,15 @@ async fn create_with_size_zero_is_a_truncation() {
     a.write_sync(file, 0, "id,qty\n1,5\n2,6\n3,8\n").await.unwrap();
     assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,6\n3,8\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_changed_below_a_row_that_another_client_put_in_front_is_no_conflict() {
+    let lab = lab().await;
+    let (a, b) = (lab.client("a"), lab.client("b"));
+    let file = b.open("t.csv").await.unwrap();
+    b.read_all(file).await.unwrap();
+    a.sed("t.csv", |_| "id,qty\n9,0\n1,5\n2,6\n3,8\n".to_owned()).await.unwrap();
+    b.truncate(file, 0).await.unwrap();
+    b.write_sync(file, 0, "id,qty\n10,5\n2,6\n3,7\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n9,0\n10,5\n2,6\n3,8\n");
+}

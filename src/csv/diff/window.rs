@@ -93,6 +93,11 @@ impl Walk<'_> {
         let few = self.reach.few;
         let base = Loaded::read(self.base, self.at.base..ends.base, few)?;
         let edited = Loaded::read(self.edited, self.at.edited..ends.edited, few)?;
+        if base.complete && edited.complete {
+            // All that is left is in sight. The end of both texts is no agreement to run to: the
+            // records before it may be equal too.
+            return self.window(ends, &base, &edited);
+        }
         let Some((removed, added)) = closest_agreement(&base, &edited) else { return Ok(false) };
         let to = Place {
             base: self.at.base + length(base.start(removed)),

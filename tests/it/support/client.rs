@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mountable::error::ErrorKind;
 use mountable::vfs::{
-    Attr, Caller, Changed, CreateMode, Entry, FileSystem, FsError, FsResult, Handle, SetAttr,
-    Stability, Vfs, WriteReply,
+    Attr, Caller, Changed, CreateMode, Entry, FileSystem, FsResult, Handle, SetAttr, Stability,
+    Vfs, WriteReply,
 };
 
 /// One machine that has the lake mounted.
@@ -22,11 +21,6 @@ pub(crate) struct Client {
 pub(crate) struct File {
     pub(crate) handle: Handle,
     pub(crate) size: u64,
-}
-
-/// The kind of an error; `None` for those that are no kind of the lake.
-pub(crate) fn kind<T>(result: &FsResult<T>) -> Option<ErrorKind> {
-    result.as_ref().err().and_then(FsError::kind)
 }
 
 impl Client {

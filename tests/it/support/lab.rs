@@ -74,11 +74,27 @@ impl Lab {
 
     /// Ends the gateway without a shutdown and starts another one on the same state.
     pub(crate) async fn restart(self) -> Self {
-        let Self { settings, vfs, lake, objects, catalog, clock, state } = self;
         // As after kill -9: nothing is finished, the staged files are all that is left.
+        let kept = self.keep_staged();
+        self.restart_with(kept).await
+    }
+
+    /// The staged files as they are at one moment.
+    pub(crate) fn keep_staged(&self) -> tempfile::TempDir {
+        let staged = self.state.path().join("staged");
+        loop {
+            let kept = tempfile::tempdir().unwrap();
+            copy_files(&staged, kept.path());
+            if contents(kept.path()) == contents(&staged) {
+                return kept;
+            }
+        }
+    }
+
+    /// Ends the gateway; the next one finds the staged files as they were at some time before.
+    pub(crate) async fn restart_with(self, kept: tempfile::TempDir) -> Self {
+        let Self { settings, vfs, lake, objects, catalog, clock, state } = self;
         let staged = state.path().join("staged");
-        let copy = tempfile::tempdir().unwrap();
-        copy_files(&staged, copy.path());
         let weak = Arc::downgrade(&vfs);
         drop(vfs);
         for _ in 0..200 {
@@ -90,7 +106,7 @@ impl Lab {
         assert_eq!(weak.strong_count(), 0, "somebody holds on to the gateway");
         std::fs::remove_dir_all(&staged).unwrap();
         std::fs::create_dir(&staged).unwrap();
-        copy_files(copy.path(), &staged);
+        copy_files(kept.path(), &staged);
         let gate =
             Lake::from_parts(&settings, Arc::clone(&objects), Arc::clone(&catalog), clock.clone())
                 .unwrap();
@@ -255,6 +271,15 @@ fn door(objects: &Objects, catalog: &SharedCatalog, clock: &SharedClock) -> Lake
 fn copy_files(from: &std::path::Path, to: &std::path::Path) {
     for file in std::fs::read_dir(from).unwrap() {
         let file = file.unwrap();
-        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        // A gateway at work may have removed it since it was listed.
+        let _ = std::fs::copy(file.path(), to.join(file.file_name()));
     }
+}
+
+fn contents(directory: &std::path::Path) -> Vec<(std::ffi::OsString, Option<Vec<u8>>)> {
+    let files = std::fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let mut contents: Vec<_> =
+        files.map(|file| (file.file_name(), std::fs::read(file.path()).ok())).collect();
+    contents.sort();
+    contents
 }

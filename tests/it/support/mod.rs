@@ -3,5 +3,5 @@
 mod client;
 mod lab;
 
-pub(crate) use client::{Client, File, kind};
+pub(crate) use client::{Client, File};
 pub(crate) use lab::{Lab, principal};
