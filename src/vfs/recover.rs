@@ -153,18 +153,19 @@ impl Vfs {
         let settle = self.settings.timing.settle;
         let settle = u64::try_from(settle.as_nanos()).unwrap_or(u64::MAX);
         edit.due_ns = self.clock.monotonic_ns().saturating_add(settle);
-        let mut state = slot.state();
-        if key.version >= BIRTH {
-            state.births.insert(key.version, Arc::clone(&key.client));
-        }
-        if saved {
-            state.own.insert(key, edit);
-            return Ok(());
-        }
         let against = edit.against.clone();
         let write_id = edit.write_id();
-        state.edits.insert(key.clone(), edit);
-        drop(state);
+        {
+            let mut state = slot.state();
+            if key.version >= BIRTH {
+                state.births.insert(key.version, Arc::clone(&key.client));
+            }
+            if saved {
+                state.own.insert(key, edit);
+                return Ok(());
+            }
+            state.edits.insert(key.clone(), edit);
+        }
         self.mark_pending(&table);
         tracing::info!(%table, "a save from before the restart goes on");
         if let Some(against) = against
