@@ -143,7 +143,9 @@ impl Vfs {
         let _changing = slot.changing.lock().await;
         let file = self.scratch.file(id)?;
         let below = self.scratch_base(caller, id).await?;
-        if afterwards == Afterwards::Remove && self.is_put_back(&slot, id, below.as_ref())? {
+        if afterwards == Afterwards::Remove
+            && self.is_put_back(caller, &slot, id, below.as_ref()).await?
+        {
             // An editor whose save was refused puts the table back by hand.
             slot.state().displaced = None;
             self.table_directory_changed(&slot.table);
@@ -202,11 +204,25 @@ impl Vfs {
         Ok(())
     }
 
-    /// Whether a scratch file is just the table that was moved away from this name.
-    fn is_put_back(&self, slot: &Slot, id: u64, below: Option<&Arc<CsvView>>) -> FsResult<bool> {
-        let displaced = slot.state().displaced.as_ref().map(|displaced| displaced.version);
-        let (Some(view), Some(version)) = (below, displaced) else { return Ok(false) };
+    /// Whether a scratch file is just the table that was moved away from this name, or that stands
+    /// under it again since the save it made room for was refused.
+    async fn is_put_back(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        id: u64,
+        below: Option<&Arc<CsvView>>,
+    ) -> FsResult<bool> {
+        let Some(view) = below else { return Ok(false) };
         let snapshot = view.snapshot();
+        let displaced = slot.state().displaced.as_ref().map(|displaced| displaced.version);
+        let version = match displaced {
+            Some(version) => version,
+            None => match self.latest(caller, &slot.table).await {
+                Ok(latest) => latest.version,
+                Err(_) => return Ok(false),
+            },
+        };
         if snapshot.version != version || snapshot.table != slot.table {
             return Ok(false);
         }
