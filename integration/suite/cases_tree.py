@@ -324,3 +324,27 @@ def demo_serves_what_it_says(env):
             process.wait()
             raise
     assert code in (0, -15, 143), f"demo ended with {code}"
+
+
+@case(seconds_max=150)
+def demo_mounts_by_itself(env):
+    """As root on a kernel with NFS, `demo --mount DIR` mounts, serves and unmounts."""
+    place = "$SCRATCH/demo"
+    shutil.copy(env.binary, env.guest.share / "mountable")
+    done = env.guest.run(
+        f"ip link set lo up; mkdir -p {place}/m; "
+        f"XDG_STATE_HOME={place}/state XDG_CONFIG_HOME={place}/config HOME={place} "
+        f"$SHARE/mountable demo --rows 100000 --dir {place}/d --nfs 127.0.0.1:12049 "
+        f"--mount {place}/m > {place}/log 2>&1 & demo=$!; "
+        f"for i in $(seq 200); do [ -f {place}/m/acme/shop/orders.csv ] && break; "
+        f"kill -0 $demo || break; sleep 0.3; done; "
+        f"head -1 {place}/m/acme/shop/orders.csv; "
+        f"wc -l < {place}/m/acme/shop/order_lines.csv; "
+        f"kill -INT $demo; wait $demo; echo ended $?; "
+        f"mountpoint -q {place}/m && echo still mounted; cat {place}/log >&2; rm -rf {place}/d",
+        140,
+    )
+    lines = done.text.splitlines()
+    assert lines[:1] == ["order_id,customer_id,ordered_at,status,shipping,note"], done
+    assert int(lines[1]) > 100_000, done
+    assert lines[2:] == ["ended 0"], done
