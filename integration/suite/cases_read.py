@@ -161,7 +161,7 @@ def every_type_has_its_text(env):
         "1,true,1.0,2026-11-21,plain,1.50\n"
         '2,false,-0.1,1969-12-31,"a ""quoted"", one",-3.00\n'
         '3,,,,"",\n'
-        '4,true,0.001,2000-02-29,"two\nlines",0.01\n'
+        '4,true,1e300,2000-02-29,"two\nlines",0.01\n'
         "5,true,inf,9999-12-31,,99999999.99\n"
     )
     directory = f"{env.lab.mount()}/acme/types"

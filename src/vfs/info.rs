@@ -420,7 +420,7 @@ fn about_readme(table: &TableId) -> String {
          errors.csv       refused writes with line, column, reason and remedy\n\
          last-error.txt   the last of them in prose\n\
          rejected/        refused text; repair it and append it again\n\
-         .at/VERSION/{name}.csv   the table as it was (a time works too: .at/2026-11-21T10:00:00Z)\n"
+         .at/VERSION/{name}.csv   the table as it was (or a time: .at/2026-11-21T10:00:00Z)\n"
     )
 }
 
