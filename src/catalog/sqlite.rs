@@ -33,7 +33,11 @@ pub(super) fn open_file(path: &Path) -> Result<Connection> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(error_of)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(error_of)?;
     // Before anything is written into it: is it ours at all?
-    let empty = check_owner(&connection)?;
+    let empty = {
+        // One read transaction: another process may be making the same file right now.
+        let reading = connection.transaction().map_err(error_of)?;
+        check_owner(&reading)?
+    };
     let mode: String = connection
         .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
         .map_err(error_of)?;

@@ -87,3 +87,22 @@ every_catalog!(
     roles_are_found_without_regard_to_case,
     health_names_the_same_epoch_to_all,
 );
+
+/// The making of a new file is one step to everybody who opens it at the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn many_may_open_a_new_file_at_once() {
+    for round in 0..20 {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("new/catalog.sqlite");
+        let open = || async {
+            let path = path.clone();
+            let opened = tokio::spawn(async move {
+                EmbeddedCatalog::open(&path, Arc::new(SystemClock)).await.map(|_| ())
+            });
+            opened.await.expect("no panic")
+        };
+        for opened in futures::future::join_all((0..8).map(|_| open())).await {
+            opened.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+    }
+}
