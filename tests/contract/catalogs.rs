@@ -91,7 +91,7 @@ every_catalog!(
 /// The making of a new file is one step to everybody who opens it at the same moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn many_may_open_a_new_file_at_once() {
-    for round in 0..20 {
+    for round in 0..60 {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("new/catalog.sqlite");
         let open = || async {
