@@ -3,7 +3,7 @@
 //! The embedded catalogue stores under the same keys as Redis. Names are validated types, so no
 //! key can reach into another organization and no pattern can hold a wildcard.
 
-use super::{DocKey, LogKey};
+use super::{DocKey, LogKey, Required};
 use crate::ident::{OrgName, SimpleName, SuperId, SuperName, TableId};
 
 /// Set of the organizations that were created explicitly.
@@ -116,6 +116,14 @@ pub(super) fn doc(key: &DocKey) -> Place {
             super_prefix(&table.super_id()),
             table.simple_name
         )),
+    }
+}
+
+/// Where that is kept on which a swap rests.
+pub(super) fn required(what: &Required) -> Place {
+    match what {
+        Required::Doc(key) => doc(key),
+        Required::Leaf(table) => Place::Key(leaf(table)),
     }
 }
 

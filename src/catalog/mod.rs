@@ -70,6 +70,18 @@ pub struct LeafSwap {
     pub bump_root: bool,
     /// Audit events to append to the organization's stream in the same step.
     pub audit: Vec<AuditFields>,
+    /// Something that must be there for the swap to happen.
+    pub requires: Option<Required>,
+}
+
+/// What a [`LeafSwap`] may rest on. The catalogue can be rolled back between two steps; a pointer
+/// must not be removed when that which replaces it is gone again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Required {
+    /// A document.
+    Doc(DocKey),
+    /// The pointer of another table.
+    Leaf(TableId),
 }
 
 /// The fields of one audit event, in order (format spec section 1.6).
@@ -84,7 +96,7 @@ pub enum SwapOutcome {
         /// The root's version now.
         root_version: u64,
     },
-    /// The leaf was another one; nothing was changed.
+    /// The leaf was another one, or what the swap requires is not there; nothing was changed.
     Moved {
         /// The leaf that is there.
         current: Option<Leaf>,

@@ -30,9 +30,10 @@ pub(super) const AUDIT: &str = concat!(audit_function!(), "audit(KEYS[1], 1)\nre
 
 /// Compares and swaps a leaf.
 ///
-/// `KEYS`: leaf, root, schema, table names, lock, row ids, audit stream. `ARGV`: 1/0 whether a leaf
-/// is expected, it, 1/0 whether there is a new leaf, it, 1/0 whether there is a schema, it, time in
-/// ms, 1/0 whether the root is raised, table name, audit events. Returns `{'OK', root version}`,
+/// `KEYS`: leaf, root, schema, table names, lock, row ids, audit stream, and if the swap requires
+/// something, its key. `ARGV`: 1/0 whether a leaf is expected, it, 1/0 whether there is a new leaf,
+/// it, 1/0 whether there is a schema, it, time in ms, 1/0 whether the root is raised, table name,
+/// field of the hash that is required or nothing, audit events. Returns `{'OK', root version}`,
 /// `{'MOVED'}` or `{'MOVED', current leaf}`.
 ///
 /// The leaf is written last: if something else has a wrong type, nothing that counts has changed.
@@ -90,7 +91,10 @@ local function raised(doc, now)
 end
 local current = redis.call('GET', KEYS[1])
 local expected = ARGV[1] == '1' and ARGV[2] or false
-if current ~= expected then
+local there = 1
+if KEYS[8] and ARGV[10] == '' then there = redis.call('EXISTS', KEYS[8])
+elseif KEYS[8] then there = redis.call('HEXISTS', KEYS[8], ARGV[10]) end
+if current ~= expected or there == 0 then
   if current then return {'MOVED', current} end
   return {'MOVED'}
 end
@@ -105,7 +109,7 @@ else
   new, version = raised(root, ARGV[7])
   redis.call('SET', KEYS[2], new)
 end
-audit(KEYS[7], 10)
+audit(KEYS[7], 11)
 if ARGV[3] == '1' then
   redis.call('SADD', KEYS[4], ARGV[9])
   if ARGV[5] == '1' then redis.call('SET', KEYS[3], ARGV[6]) end

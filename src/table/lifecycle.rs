@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::catalog::{AuditFields, DocKey, Expected, Leaf, LeafSwap, SwapOutcome};
+use crate::catalog::{AuditFields, DocKey, Expected, Leaf, LeafSwap, Required, SwapOutcome};
 use crate::clock::{now_ms, random_hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, PutCreate};
@@ -20,7 +20,7 @@ use crate::table::documents::{DROPPED, End, leaf_bytes};
 use crate::table::json;
 use crate::table::layout::{self, Layout};
 use crate::table::schema;
-use crate::table::settle::Look;
+use crate::table::settle::{Look, ROUNDS_MAX};
 use crate::table::snapshot::{Deletes, Lineage, Snapshot, TableConfig};
 
 impl Table {
@@ -113,6 +113,7 @@ impl Table {
             now_ms: now_ms(self.parts.clock.as_ref()),
             bump_root: snapshot.version > 0,
             audit,
+            requires: None,
         };
         match self.parts.catalog.swap(swap).await? {
             SwapOutcome::Swapped { .. } => Ok(true),
@@ -229,12 +230,24 @@ impl Table {
         let ms = entry.get("dropped_ms").and_then(json::as_integer).unwrap_or(tip.committed_ms);
         let key = DocKey::Trash(self.id.super_id(), format!("{}_{ms}", self.id.simple_name));
         let bytes = Bytes::from(entry.to_string());
-        self.parts.catalog.put_doc(&key, Expected::Absent, bytes).await?;
-        self.vanish(leaf, audit).await
+        let requires = Required::Doc(key.clone());
+        for _ in 0..ROUNDS_MAX {
+            self.parts.catalog.put_doc(&key, Expected::Absent, bytes.clone()).await?;
+            if self.vanish(leaf, &requires, &audit).await? {
+                return Ok(());
+            }
+        }
+        Err(self.rolled_back())
     }
 
-    /// Removes the pointer if it is still this one.
-    pub(crate) async fn vanish(&self, leaf: &Leaf, audit: Vec<AuditFields>) -> Result<()> {
+    /// Removes the pointer if it is still this one and that which replaces it is there; `false`
+    /// if that is gone again, because the catalogue was rolled back since.
+    pub(crate) async fn vanish(
+        &self,
+        leaf: &Leaf,
+        requires: &Required,
+        audit: &[AuditFields],
+    ) -> Result<bool> {
         let swap = LeafSwap {
             table: self.id.clone(),
             expected: Some(leaf.raw.clone()),
@@ -242,12 +255,20 @@ impl Table {
             schema: None,
             now_ms: now_ms(self.parts.clock.as_ref()),
             bump_root: true,
-            audit,
+            audit: audit.to_vec(),
+            requires: Some(requires.clone()),
         };
+        let outcome = self.parts.catalog.swap(swap).await?;
+        if matches!(&outcome, SwapOutcome::Moved { current: Some(now) } if now == leaf) {
+            return Ok(false);
+        }
         // A pointer that moved meanwhile is settled by whoever sees it next.
-        let _: SwapOutcome = self.parts.catalog.swap(swap).await?;
         self.parts.caches.leaves.remove(&self.id);
-        Ok(())
+        Ok(true)
+    }
+
+    pub(crate) fn rolled_back(&self) -> Error {
+        Error::new(ErrorKind::Busy, "the catalogue forgets what it is told").with("table", &self.id)
     }
 
     /// Brings a dropped table back under its name; `trash` is its name in the trash.

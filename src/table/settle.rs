@@ -21,7 +21,7 @@ use crate::table::schema;
 use crate::table::snapshot::Snapshot;
 
 /// Rounds of a repair; each round needs another writer's interference to happen.
-const ROUNDS_MAX: usize = 64;
+pub(crate) const ROUNDS_MAX: usize = 64;
 
 /// What settling found.
 #[derive(Debug, Clone)]
@@ -261,6 +261,7 @@ impl Table {
             now_ms: now_ms(self.parts.clock.as_ref()),
             bump_root: true,
             audit,
+            requires: None,
         };
         match self.parts.catalog.swap(swap).await? {
             SwapOutcome::Swapped { .. } => {

@@ -70,6 +70,7 @@ every_catalog!(
     a_new_supertable_has_root_and_roles,
     a_supertable_goes_only_when_empty_and_alone,
     a_leaf_is_swapped_only_from_what_was_seen,
+    a_swap_happens_only_with_what_it_requires,
     bytes_come_back_exactly,
     a_value_of_many_megabytes_is_kept,
     root_is_raised_by_commits_only,

@@ -89,6 +89,7 @@ impl<'a> Python<'a> {
             now_ms: 1,
             bump_root: true,
             audit: Vec::new(),
+            requires: None,
         };
         let done = self.lab.catalog.swap(swap).await.expect("swap");
         assert!(matches!(done, SwapOutcome::Swapped { .. }));
@@ -228,6 +229,7 @@ async fn names(lab: &Lab, table: &Table, document: JsonMap) {
         now_ms: 1,
         bump_root: true,
         audit: Vec::new(),
+        requires: None,
     };
     let _: SwapOutcome = lab.catalog.swap(swap).await.expect("swap");
 }
