@@ -274,7 +274,7 @@ impl Table {
 
     /// Puts an object under a name that nobody else has.
     pub(crate) async fn put_new(&self, path: &str, bytes: Vec<u8>) -> Result<()> {
-        match store::put_create(&self.parts.objects, path, bytes.into()).await? {
+        match self.put_create(path, bytes.into()).await? {
             PutCreate::Created => Ok(()),
             PutCreate::Exists => Err(Error::internal("object name is taken").with("path", path)),
         }
@@ -320,7 +320,7 @@ impl Table {
         let path = &prepared.snapshot.path;
         let mut pause = PAUSE;
         loop {
-            let put = store::put_create(&self.parts.objects, path, prepared.bytes.clone()).await;
+            let put = self.put_create(path, prepared.bytes.clone()).await;
             let open = match put {
                 Ok(PutCreate::Created) => {
                     self.remember(&prepared.snapshot);

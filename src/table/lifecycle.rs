@@ -190,7 +190,7 @@ impl Table {
         let version = tip.version.saturating_add(1);
         let path = store::layout::successor(&tip.path, version);
         let bytes = Bytes::from(mark.to_string());
-        match store::put_create(&self.parts.objects, &path, bytes).await? {
+        match self.put_create(&path, bytes).await? {
             PutCreate::Exists => Ok(None),
             PutCreate::Created => {
                 let Value::Object(content) = mark else {

@@ -239,7 +239,7 @@ impl Table {
             "commit": codec::commit_id(&foreign.document),
         });
         let path = store::layout::successor(&tip.path, tip.version.saturating_add(1));
-        let put = store::put_create(&self.parts.objects, &path, mark.to_string().into()).await?;
+        let put = self.put_create(&path, mark.to_string().into()).await?;
         Ok(put == PutCreate::Created)
     }
 

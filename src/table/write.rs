@@ -17,7 +17,7 @@ use crate::catalog::SharedCatalog;
 use crate::clock::{SharedClock, now_ms, random_hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::TableId;
-use crate::store::{self, Objects, PutCreate};
+use crate::store::{self, Objects, PutCreate, Retries};
 use crate::table::scan::conform;
 use crate::table::snapshot::DataFile;
 
@@ -278,7 +278,9 @@ async fn store_file(parts: &WriterParts, file: EncodedFile) -> Result<NewFile> {
     for _ in 0..NAMES_TRIED {
         let clock = parts.clock.as_ref();
         let path = store::layout::data_file(&parts.table, now_ms(clock), &random_hex(clock));
-        match store::put_create(&parts.objects, &path, bytes.clone()).await? {
+        let retries = Retries::standard(Arc::clone(&parts.clock));
+        let put = store::put_create_with(&parts.objects, &path, bytes.clone(), &retries);
+        match put.await? {
             PutCreate::Created => {
                 let file_ = DataFile {
                     path: path.into(),
