@@ -20,7 +20,9 @@ mod commit;
 mod documents;
 mod edits;
 mod heal;
+mod group;
 mod history;
+mod incoming;
 mod json;
 mod keys;
 mod lifecycle;
@@ -30,6 +32,7 @@ mod plan;
 mod rebase;
 mod rename;
 mod settle;
+mod together;
 #[cfg(test)]
 mod tests;
 
@@ -47,7 +50,7 @@ pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
 pub use settle::Settled;
 pub use snapshot::{DataFile, Deletes, LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
-pub use write::{NewFile, NewRows, RowWriter};
+pub use write::{HeldRows, NewFile, NewRows, RowWriter};
 
 use crate::catalog::SharedCatalog;
 use crate::clock::SharedClock;

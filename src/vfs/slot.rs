@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::changing::Changing;
 use super::gateway::later;
 use super::scratch::SharedFile;
 use super::{Caller, FileTime, Handle};
@@ -134,7 +135,7 @@ pub(super) struct Slot {
     /// The table.
     pub(super) table: TableId,
     /// Held while the slot is changed; readers do not take it.
-    pub(super) changing: tokio::sync::Mutex<()>,
+    pub(super) changing: Changing,
     state: Mutex<SlotState>,
 }
 
@@ -144,7 +145,7 @@ const VIEWS_MAX: usize = 8;
 impl Slot {
     /// A clean slot.
     pub(super) fn new(table: TableId) -> Arc<Self> {
-        Arc::new(Self { table, changing: tokio::sync::Mutex::new(()), state: Mutex::default() })
+        Arc::new(Self { table, changing: Changing::default(), state: Mutex::default() })
     }
 
     /// The state, for a moment.

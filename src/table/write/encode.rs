@@ -162,6 +162,18 @@ impl Encoder {
     }
 }
 
+/// Bytes of CSV text of rows, newlines included.
+pub(super) fn text_bytes(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<u64> {
+    let mut index = csv::OffsetIndex::builder(schema, csv::BLOCK_ROWS);
+    for batch in batches {
+        index.observe(batch)?;
+    }
+    let blocks = index.finish().block_bytes(schema);
+    let blocks =
+        blocks.ok_or_else(|| Error::internal("offset index does not know its own columns"))?;
+    Ok(blocks.iter().sum())
+}
+
 /// The same columns, all of them nullable.
 pub(super) fn nullable(schema: &SchemaRef) -> SchemaRef {
     if schema.fields().iter().all(|field| field.is_nullable()) {
