@@ -166,7 +166,18 @@ impl Table {
         &self,
         tip: &Arc<Snapshot>,
         planned: &Planned,
+        lineage: Lineage,
+    ) -> Result<Prepared> {
+        self.prepare_marked(tip, planned, lineage, Vec::new()).await
+    }
+
+    /// [`Self::prepare`] with further marks in the document.
+    pub(crate) async fn prepare_marked(
+        &self,
+        tip: &Arc<Snapshot>,
+        planned: &Planned,
         mut lineage: Lineage,
+        marks: Vec<(&'static str, String)>,
     ) -> Result<Prepared> {
         lineage.inserted = planned.counts.inserted;
         lineage.updated = planned.counts.updated;
@@ -181,7 +192,7 @@ impl Table {
             deletes: &deletes,
             row_id_high_watermark: planned.row_id_high_watermark,
             config: &planned.config,
-            marks: Vec::new(),
+            marks,
         };
         self.document(tip, new, &layout, &lineage).await
     }

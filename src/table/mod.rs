@@ -17,6 +17,7 @@ pub mod write;
 
 mod cache;
 mod commit;
+mod compact;
 mod documents;
 mod edits;
 mod heal;
@@ -46,6 +47,7 @@ pub use cache::TableCaches;
 pub use changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
 };
+pub use compact::{COMPACT, CompactSettings, Compacted};
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
 pub use settle::Settled;
@@ -137,14 +139,17 @@ impl Table {
         schema: &SchemaRef,
         keys: &[String],
     ) -> Result<RowWriter> {
-        let parts = WriterParts {
+        RowWriter::new(self.writer_parts(base), schema, keys)
+    }
+
+    fn writer_parts(&self, base: &Snapshot) -> WriterParts {
+        WriterParts {
             objects: Arc::clone(&self.parts.objects),
             catalog: Arc::clone(&self.parts.catalog),
             clock: Arc::clone(&self.parts.clock),
             table: self.id.clone(),
             row_ids_above: base.row_id_high_watermark,
-        };
-        RowWriter::new(parts, schema, keys)
+        }
     }
 }
 

@@ -22,11 +22,13 @@ use crate::table::scan::conform;
 use crate::table::snapshot::DataFile;
 
 mod encode;
+mod kept;
 mod key;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use encode::block_rows_for;
+pub(crate) use encode::{LISTED_IDS_KEY, block_rows_for};
+pub(crate) use kept::KeptRows;
 use encode::{EncodedFile, Encoder, FILE_ROWS_MAX};
 pub use key::KeyDigester;
 

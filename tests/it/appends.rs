@@ -209,3 +209,48 @@ async fn appends_to_a_large_table_touch_only_its_end() {
     assert!(now.contains("\n7,SOME"), "the other client's edit is gone");
     assert!(now.ends_with("\n97,y\n97,y\n98,y\n"), "{}", &now[now.len() - 60..]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_append_at_once_have_each_their_own_verdict() {
+    let lab = Lab::new().await;
+    lab.table("t").key("id").rows(TEXT).await;
+    let before = lab.versions("t").await;
+    let mut tasks = Vec::new();
+    for client in 0..8 {
+        let machine = lab.client(&format!("m{client}"));
+        tasks.push(tokio::spawn(async move {
+            let mut verdicts = Vec::new();
+            for round in 0..6 {
+                // Two of them always write what the table must refuse.
+                let row = match client {
+                    6 => "1,0\n".to_owned(),
+                    7 => format!("{},much\n", 1000 + round),
+                    _ => format!("{},{round}\n", 100 + client * 10 + round),
+                };
+                verdicts.push(machine.append_cold("t.csv", &row).await.is_ok());
+            }
+            verdicts
+        }));
+    }
+    let mut expected = vec!["1,5".to_owned()];
+    for (client, task) in tasks.into_iter().enumerate() {
+        assert_eq!(task.await.unwrap(), vec![client < 6; 6], "client {client}");
+        if client < 6 {
+            expected.extend((0..6).map(|round| format!("{},{round}", 100 + client * 10 + round)));
+        }
+    }
+    let text = lab.engine_csv("t").await;
+    let mut rows: Vec<&str> = text.lines().skip(1).collect();
+    rows.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(rows, expected);
+    for client in 0..8 {
+        assert_eq!(lab.client(&format!("m{client}")).cat("t.csv").await, text, "client {client}");
+    }
+    assert!(lab.versions("t").await - before < 36, "some were committed together");
+    let history = lab.client("new").at("acme/shop/t").cat("history.csv").await;
+    for client in 0..6 {
+        let own = history.lines().filter(|line| line.contains(&format!("m{client}"))).count();
+        assert_eq!(own, 6, "each append is in the history: {history}");
+    }
+}
