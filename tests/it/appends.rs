@@ -1,6 +1,6 @@
 //! Adding rows at the end, in all the ways that clients do it.
 
-use mountable::vfs::Stability;
+use mountable::vfs::{CreateMode, SetAttr, Stability};
 
 use crate::support::Lab;
 
@@ -253,4 +253,24 @@ async fn clients_that_append_at_once_have_each_their_own_verdict() {
         let own = history.lines().filter(|line| line.contains(&format!("m{client}"))).count();
         assert_eq!(own, 6, "each append is in the history: {history}");
     }
+}
+
+/// A machine that had written the table anew under its name goes on through the same handle. Who
+/// opened the name meanwhile was given that handle, and wrote over the rows of the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_is_not_given_the_handle_of_another_clients_edit() {
+    let lab = lab().await;
+    let (a, b) = (lab.client("a"), lab.client("b"));
+    a.rename("t.csv", "t.csv~").await.unwrap();
+    let file = a.create("t.csv", CreateMode::Unchecked(SetAttr::default())).await.unwrap();
+    a.write_sync(file, 0, "id,qty\n1,5\n2,6\n").await.unwrap();
+    a.setattr(file, SetAttr { mode: Some(0o644), ..SetAttr::default() }).await.unwrap();
+    a.remove("t.csv~").await.unwrap();
+    a.write(file, 15, "3,7\n", Stability::Unstable).await.unwrap();
+    assert_eq!(b.cat("t.csv").await, "id,qty\n1,5\n2,6\n", "what is not committed is a's alone");
+    let other = b.open("t.csv").await.unwrap();
+    a.commit(file).await.unwrap();
+    b.write_sync(other, 15, "4,8\n").await.unwrap();
+    lab.quiet().await;
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,6\n3,7\n4,8\n");
 }
