@@ -305,6 +305,20 @@ impl Catalog for EmbeddedCatalog {
         self.write(Flush::Yes, move |c| steps::swap_leaf(c, &swap)).await
     }
 
+    async fn swap_and_release(&self, swap: LeafSwap, token: &str) -> Result<SwapOutcome> {
+        let (key, token, now) =
+            (keys::lock(&swap.table), token.to_owned(), now_ms(self.clock.as_ref()));
+        self.write(Flush::Yes, move |c| {
+            let outcome = steps::swap_leaf(c, &swap)?;
+            let swapped = matches!(outcome, SwapOutcome::Swapped { .. });
+            if swapped && steps::holder(c, &key, now)?.as_deref() == Some(token.as_bytes()) {
+                sqlite::unset(c, &key)?;
+            }
+            Ok(outcome)
+        })
+        .await
+    }
+
     async fn acquire(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {
         let (key, token, now) = (keys::lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
         self.write(Flush::No, move |c| {

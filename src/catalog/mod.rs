@@ -175,6 +175,16 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     async fn leaf(&self, table: &TableId) -> Result<Option<Leaf>>;
     /// Compares and swaps a leaf together with root, schema and audit, atomically.
     async fn swap(&self, swap: LeafSwap) -> Result<SwapOutcome>;
+    /// [`Catalog::swap`] that releases the table's lock in the same step, if the leaf is swapped
+    /// and `token` still holds the lock.
+    async fn swap_and_release(&self, swap: LeafSwap, token: &str) -> Result<SwapOutcome> {
+        let table = swap.table.clone();
+        let outcome = self.swap(swap).await?;
+        if matches!(outcome, SwapOutcome::Swapped { .. }) {
+            self.release(&table, token).await?;
+        }
+        Ok(outcome)
+    }
 
     /// Takes the table's lock for `ttl` if nobody holds it (format spec section 1.3). The lock
     /// is politeness towards other writers; correctness never rests on it.

@@ -310,6 +310,10 @@ impl Catalog for RedisCatalog {
     }
 
     async fn swap(&self, swap: LeafSwap) -> Result<SwapOutcome> {
+        self.swap_and_release(swap, "").await
+    }
+
+    async fn swap_and_release(&self, swap: LeafSwap, token: &str) -> Result<SwapOutcome> {
         let id = swap.table.super_id();
         let mut keys = vec![
             keys::leaf(&swap.table),
@@ -336,7 +340,7 @@ impl Catalog for RedisCatalog {
             request = request.arg(flag(value.is_some())).arg(value.as_deref().unwrap_or_default());
         }
         request = request.arg(swap.now_ms).arg(flag(swap.bump_root));
-        request = request.arg(swap.table.simple_name.as_str()).arg(field);
+        request = request.arg(swap.table.simple_name.as_str()).arg(field).arg(token);
         request = with_events(request, &swap.audit);
         let answer: Answer<Vec<Vec<u8>>> = self.call("swap leaf", request).await?;
         let mut parts = answer.value.into_iter();

@@ -33,8 +33,8 @@ pub(super) const AUDIT: &str = concat!(audit_function!(), "audit(KEYS[1], 1)\nre
 /// `KEYS`: leaf, root, schema, table names, lock, row ids, audit stream, and if the swap requires
 /// something, its key. `ARGV`: 1/0 whether a leaf is expected, it, 1/0 whether there is a new leaf,
 /// it, 1/0 whether there is a schema, it, time in ms, 1/0 whether the root is raised, table name,
-/// field of the hash that is required or nothing, audit events. Returns `{'OK', root version}`,
-/// `{'MOVED'}` or `{'MOVED', current leaf}`.
+/// field of the hash that is required or nothing, token of a lock that is released with it or
+/// nothing, audit events. Returns `{'OK', root version}`, `{'MOVED'}` or `{'MOVED', current leaf}`.
 ///
 /// The leaf is written last: if something else has a wrong type, nothing that counts has changed.
 pub(super) const SWAP: &str = concat!(
@@ -109,7 +109,7 @@ else
   new, version = raised(root, ARGV[7])
   redis.call('SET', KEYS[2], new)
 end
-audit(KEYS[7], 11)
+audit(KEYS[7], 12)
 if ARGV[3] == '1' then
   redis.call('SADD', KEYS[4], ARGV[9])
   if ARGV[5] == '1' then redis.call('SET', KEYS[3], ARGV[6]) end
@@ -118,6 +118,7 @@ else
   redis.call('SREM', KEYS[4], ARGV[9])
   redis.call('DEL', KEYS[1], KEYS[3], KEYS[5], KEYS[6])
 end
+if ARGV[11] ~= '' and redis.call('GET', KEYS[5]) == ARGV[11] then redis.call('DEL', KEYS[5]) end
 return {'OK', version}
 "#
 );

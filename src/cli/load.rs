@@ -234,7 +234,7 @@ async fn write(
         return Err(error);
     }
     read?;
-    writer.finish().await
+    writer.hold().await
 }
 
 fn change(mode: Mode, base: Arc<Snapshot>, plan: Plan, rows: NewRows) -> ChangeSet {

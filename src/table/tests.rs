@@ -20,6 +20,7 @@ mod commit;
 mod faults;
 mod foreign;
 mod lifecycle;
+mod together;
 
 /// Renders the rows and counts.
 #[derive(Debug)]

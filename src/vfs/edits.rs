@@ -95,7 +95,8 @@ impl Vfs {
         data: Bytes,
         stability: Stability,
     ) -> Changed<WriteReply> {
-        let _changing = slot.changing.lock().await;
+        let client = slot.key(caller, handle).client;
+        let _changing = slot.changing.lock_client(&client).await;
         let before = self.loose_attr(caller, slot, handle).await;
         let result = self.write_locked(caller, slot, handle, offset, data, stability).await;
         self.changed(caller, slot, handle, before, result).await
@@ -262,7 +263,8 @@ impl Vfs {
         set: SetAttr,
         guard: Option<FileTime>,
     ) -> Changed<()> {
-        let _changing = slot.changing.lock().await;
+        let client = slot.key(caller, handle).client;
+        let _changing = slot.changing.lock_client(&client).await;
         let before = self.loose_attr(caller, slot, handle).await;
         let stale = guard.is_some_and(|guard| before.is_some_and(|attr| attr.ctime != guard));
         let result = if stale {
@@ -325,9 +327,9 @@ impl Vfs {
         slot: &Arc<Slot>,
         handle: Handle,
     ) -> Changed<Verifier> {
-        let mut changing = slot.changing.lock().await;
-        let before = self.loose_attr(caller, slot, handle).await;
         let key = slot.key(caller, handle);
+        let mut changing = slot.changing.lock_client(&key.client).await;
+        let before = self.loose_attr(caller, slot, handle).await;
         let mut result = match self.take_verdict(slot, &key) {
             Some(error) => Err(error),
             None => self.commit_locked(slot, &key).await,
@@ -336,7 +338,7 @@ impl Vfs {
             // Hold the reply for a moment: a COMMIT in mid-file is followed by more writes.
             drop(changing);
             self.clock.sleep(self.settings.timing.commit_hold).await;
-            changing = slot.changing.lock().await;
+            changing = slot.changing.lock_client(&key.client).await;
             let quiet = slot.state().edits.get(&key).is_some_and(|edit| edit.writes == writes);
             if quiet {
                 result = self

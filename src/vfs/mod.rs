@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 mod attr;
 mod base;
+mod changing;
 mod edits;
 pub mod error;
 mod extents;

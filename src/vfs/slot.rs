@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::changing::Changing;
 use super::gateway::later;
 use super::scratch::SharedFile;
 use super::{Caller, FileTime, Handle};
@@ -134,7 +135,7 @@ pub(super) struct Slot {
     /// The table.
     pub(super) table: TableId,
     /// Held while the slot is changed; readers do not take it.
-    pub(super) changing: tokio::sync::Mutex<()>,
+    pub(super) changing: Changing,
     state: Mutex<SlotState>,
 }
 
@@ -144,7 +145,7 @@ const VIEWS_MAX: usize = 8;
 impl Slot {
     /// A clean slot.
     pub(super) fn new(table: TableId) -> Arc<Self> {
-        Arc::new(Self { table, changing: tokio::sync::Mutex::new(()), state: Mutex::default() })
+        Arc::new(Self { table, changing: Changing::default(), state: Mutex::default() })
     }
 
     /// The state, for a moment.
@@ -209,7 +210,11 @@ impl SlotState {
     pub(super) fn visible_edit(&self, client: &Arc<str>) -> Option<(EditKey, Edit)> {
         // A text that lacks rows of others is only for the handle that it was written through.
         let own = |(key, edit): &(&EditKey, &Edit)| key.client == *client && edit.extends.is_none();
-        let born = |(key, _): &(&EditKey, &Edit)| key.version >= BIRTH;
+        // Once it was saved it is one client's edit like any other: who writes into it from another
+        // machine would write over rows that it has not seen.
+        let born = |(key, _): &(&EditKey, &Edit)| {
+            key.version >= BIRTH && !self.shown.contains_key(*key)
+        };
         let found = self.edits.iter().filter(own).max_by_key(|(_, edit)| edit.writes);
         let found = found.or_else(|| self.edits.iter().find(born));
         found.map(|(key, edit)| (key.clone(), edit.clone()))

@@ -7,6 +7,7 @@
     reason = "the helpers of a test crate are tests too"
 )]
 
+mod appends;
 mod catalog_suite;
 mod catalogs;
 mod embedded;
