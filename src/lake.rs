@@ -18,6 +18,7 @@ use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
 use crate::telemetry;
 use crate::view::{ViewSettings, Views};
 
+mod check;
 mod names;
 mod refusals;
 
@@ -28,7 +29,9 @@ pub use crate::table::changeset::{
 };
 pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
+pub use crate::table::{Counts, Depth, Finding, Severity};
 pub use crate::view::CsvView;
+pub use check::{LakeReport, Scope};
 pub use refusals::Refusal;
 
 /// A lake, opened. Cheap to clone.
@@ -47,6 +50,8 @@ struct Inner {
     pointers: Mutex<HashMap<TableId, (u64, Arc<Snapshot>)>>,
     pointer_ns: u64,
     refusals_kept: usize,
+    /// Where the objects are, as the settings name it.
+    location: String,
 }
 
 impl Lake {
@@ -76,6 +81,16 @@ impl Lake {
         let marker = store::layout::LAKE_MARKER;
         let _created = store::put_create(&lake.0.objects, marker, Bytes::from(text)).await?;
         Ok(lake)
+    }
+
+    /// Opens storage and catalogue without asking whether there is a lake: a check or a rebuild
+    /// has to work where the catalogue was lost.
+    ///
+    /// # Errors
+    /// As [`Lake::open`], but for `NotFound`.
+    pub async fn open_for_repair(settings: &Settings, clock: SharedClock) -> Result<Self> {
+        store::check_present(&settings.lake, false)?;
+        Self::connect(settings, clock).await
     }
 
     async fn connect(settings: &Settings, clock: SharedClock) -> Result<Self> {
@@ -116,6 +131,7 @@ impl Lake {
             pointers: Mutex::new(HashMap::new()),
             pointer_ns: u64::try_from(settings.timing.pointer.as_nanos()).unwrap_or(0),
             refusals_kept: settings.limits.refusals_kept,
+            location: settings.lake.clone(),
         })))
     }
 

@@ -116,6 +116,8 @@ pub(super) fn doc(key: &DocKey) -> Place {
             super_prefix(&table.super_id()),
             table.simple_name
         )),
+        DocKey::SchemaDocument(table) => Place::Key(schema(table)),
+        DocKey::RowIdCounter(table) => Place::Key(row_ids(table)),
     }
 }
 

@@ -111,6 +111,11 @@ pub enum DocKey {
     Trash(SuperId, String),
     /// The table's `table_config` of the Python library (format spec section 1.4).
     TableConfig(TableId),
+    /// The schema document that [`Catalog::swap`] writes with the leaf. Only read through this.
+    SchemaDocument(TableId),
+    /// The counter of row ids, as decimal text. Only read through this;
+    /// [`Catalog::reserve_row_ids`] changes it.
+    RowIdCounter(TableId),
 }
 
 /// Bounded lists of small entries, oldest dropped first.

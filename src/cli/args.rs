@@ -124,6 +124,8 @@ pub(super) enum Command {
         #[arg(long, short = 'n', default_value_t = 5)]
         limit: usize,
     },
+    /// Checks storage and catalogue; rebuilds a lost catalogue
+    Fsck(Fsck),
     /// Serves the lake over NFS until it is told to stop
     Serve(Serve),
     /// Makes a sample lake and serves it
@@ -208,6 +210,16 @@ pub(super) struct Drop {
     /// Only say what would be dropped
     #[arg(long)]
     pub(super) dry_run: bool,
+}
+
+/// `fsck`.
+#[derive(Debug, Args)]
+pub(super) struct Fsck {
+    /// ORG, ORG/SUPER or ORG/SUPER/TABLE; default: the whole lake
+    pub(super) place: Option<String>,
+    /// Also check every older version's rows and render the newest one's text
+    #[arg(long)]
+    pub(super) deep: bool,
 }
 
 /// `serve`.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::catalog::{AuditFields, DocKey, Expected, Leaf, LeafSwap, SwapOutcome};
 use crate::clock::{now_ms, random_hex};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ident::TableId;
 use crate::store::{self, PutCreate};
 use crate::table::Table;
 use crate::table::codec::{self, NewDocument, StoredLayout};
@@ -227,7 +228,7 @@ impl Table {
             entry.insert("mark_version".to_owned(), end.version.into());
         }
         let ms = entry.get("dropped_ms").and_then(json::as_integer).unwrap_or(tip.committed_ms);
-        let key = DocKey::Trash(self.id.super_id(), format!("{}_{ms}", self.id.simple_name));
+        let key = DocKey::Trash(self.id.super_id(), trash_name(&self.id, ms));
         let bytes = Bytes::from(entry.to_string());
         self.parts.catalog.put_doc(&key, Expected::Absent, bytes).await?;
         self.vanish(leaf, audit).await
@@ -318,4 +319,9 @@ impl Table {
             Published::Lost => self.load(&prepared.snapshot.path).await,
         }
     }
+}
+
+/// The name of a dropped table in the trash.
+pub(crate) fn trash_name(id: &TableId, dropped_ms: i64) -> String {
+    format!("{}_{dropped_ms}", id.simple_name)
 }

@@ -16,6 +16,7 @@ pub mod widen;
 pub mod write;
 
 mod cache;
+mod check;
 mod commit;
 mod documents;
 mod edits;
@@ -43,6 +44,8 @@ pub use cache::TableCaches;
 pub use changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
 };
+pub(crate) use check::age_text;
+pub use check::{Counts, Depth, Finding, Severity, TableReport};
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
 pub use settle::Settled;
