@@ -20,6 +20,7 @@ use crate::view::{ViewSettings, Views};
 
 mod check;
 mod names;
+mod rebuild;
 mod refusals;
 
 pub use crate::access::Principal;
@@ -29,9 +30,10 @@ pub use crate::table::changeset::{
 };
 pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
-pub use crate::table::{Counts, Depth, Finding, Severity};
+pub use crate::table::{Counts, Depth, Finding, Rebuild, Severity};
 pub use crate::view::CsvView;
 pub use check::{LakeReport, Scope};
+pub use rebuild::LakeRebuilt;
 pub use refusals::Refusal;
 
 /// A lake, opened. Cheap to clone.
@@ -83,14 +85,24 @@ impl Lake {
         Ok(lake)
     }
 
-    /// Opens storage and catalogue without asking whether there is a lake: a check or a rebuild
-    /// has to work where the catalogue was lost.
+    /// Opens a lake whose catalogue may be lost: its objects are enough.
     ///
     /// # Errors
-    /// As [`Lake::open`], but for `NotFound`.
+    /// As [`Lake::open`].
     pub async fn open_for_repair(settings: &Settings, clock: SharedClock) -> Result<Self> {
         store::check_present(&settings.lake, false)?;
-        Self::connect(settings, clock).await
+        let objects = store::open(&settings.lake, &settings.storage)?;
+        let marked = store::get(&objects, store::layout::LAKE_MARKER).await?.is_some();
+        let stored = marked || check::holds_tables(&objects).await?;
+        if !stored && settings.catalog.is_none() {
+            // Opening the catalogue would make one in a directory that is no lake.
+            return Err(store::no_lake(&settings.lake));
+        }
+        let lake = Self::connect(settings, clock).await?;
+        if !stored && lake.0.catalog.organizations().await?.is_empty() {
+            return Err(store::no_lake(&settings.lake));
+        }
+        Ok(lake)
     }
 
     async fn connect(settings: &Settings, clock: SharedClock) -> Result<Self> {

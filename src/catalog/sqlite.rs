@@ -115,7 +115,7 @@ pub(super) fn error_of(error: rusqlite::Error) -> Error {
     let (kind, message) = match error.sqlite_error_code() {
         Some(Code::DatabaseCorrupt) => (
             ErrorKind::Corrupt,
-            "catalogue file is damaged: move it away and run `mountable rebuild`",
+            "catalogue file is damaged: move it away and run `mountable fsck --rebuild`",
         ),
         Some(Code::NotADatabase) => {
             (ErrorKind::Invalid, "file is not a catalogue of Mountable: name another one")

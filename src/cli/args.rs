@@ -220,6 +220,12 @@ pub(super) struct Fsck {
     /// Also check every older version's rows and render the newest one's text
     #[arg(long)]
     pub(super) deep: bool,
+    /// Make the catalogue again from the storage; what it names already is never replaced
+    #[arg(long, conflicts_with = "deep")]
+    pub(super) rebuild: bool,
+    /// Only say what a rebuild would do
+    #[arg(long, requires = "rebuild")]
+    pub(super) dry_run: bool,
 }
 
 /// `serve`.

@@ -5,12 +5,17 @@ use crate::cli::args::Fsck;
 use crate::cli::console::{Console, Form};
 use crate::cli::{Exit, Session};
 use crate::error::Result;
-use crate::lake::{Depth, Finding, Lake, LakeReport, Scope, Severity};
+use crate::lake::{Depth, Finding, Lake, LakeRebuilt, LakeReport, Rebuild, Scope, Severity};
 
 /// Checks a lake or a part of it.
 pub(super) async fn fsck(session: &Session, fsck: &Fsck, console: &mut Console) -> Result<Exit> {
     let scope = scope(Place::parse(fsck.place.as_deref().unwrap_or_default())?);
     let lake = Lake::open_for_repair(&session.settings, session.clock.clone()).await?;
+    if fsck.rebuild {
+        let mode = if fsck.dry_run { Rebuild::Plan } else { Rebuild::Do };
+        let rebuilt = lake.rebuild(&session.who(), &scope, mode).await?;
+        return rebuilt_exit(&rebuilt, mode, console);
+    }
     let depth = if fsck.deep { Depth::Text } else { Depth::Documents };
     let report = lake.check(&session.who(), &scope, depth).await?;
     match console.form {
@@ -18,6 +23,31 @@ pub(super) async fn fsck(session: &Session, fsck: &Fsck, console: &mut Console) 
         Form::Text => print(&report, console)?,
     }
     Ok(if report.worst() == Some(Severity::Error) { Exit::Failed } else { Exit::Ok })
+}
+
+fn rebuilt_exit(rebuilt: &LakeRebuilt, mode: Rebuild, console: &mut Console) -> Result<Exit> {
+    match console.form {
+        Form::Json => console.json(rebuilt)?,
+        Form::Text => {
+            findings(&rebuilt.findings, console)?;
+            let would = if mode == Rebuild::Plan { "would be " } else { "" };
+            for id in &rebuilt.supers {
+                console.line(&format!("SuperTable {id} {would}made"))?;
+            }
+            for (id, version) in &rebuilt.named {
+                console.line(&format!("table {id} {would}named, version {version}"))?;
+            }
+            for (id, version) in &rebuilt.moved {
+                console.line(&format!("table {id} {would}moved forward to version {version}"))?;
+            }
+            console.line(&format!(
+                "{} dropped tables {would}put into the trash, {} tables sound",
+                rebuilt.trashed, rebuilt.sound
+            ))?;
+        }
+    }
+    let failed = rebuilt.findings.iter().any(|finding| finding.severity == Severity::Error);
+    Ok(if failed { Exit::Failed } else { Exit::Ok })
 }
 
 pub(super) fn scope(place: Place) -> Scope {

@@ -9,7 +9,7 @@ use super::{Counts, Depth, Finding, Lake, OrgName, Principal, Severity, SuperId,
 use crate::access::Permission;
 use crate::clock::now_ms;
 use crate::error::{Error, Result};
-use crate::store;
+use crate::store::{self, Objects};
 use crate::table::TableReport;
 
 /// Tables checked at the same time.
@@ -130,15 +130,9 @@ impl Lake {
     pub(super) async fn stored_tables(&self, scope: &Scope) -> Result<BTreeSet<TableId>> {
         let objects = &self.0.objects;
         let mut tables = BTreeSet::new();
-        for organization in store::folders(objects, "").await? {
-            let Ok(organization) = OrgName::new(&organization) else { continue };
-            for super_name in store::folders(objects, organization.as_str()).await? {
-                let Ok(id) = SuperId::parse(&format!("{organization}/{super_name}")) else {
-                    continue;
-                };
-                for name in store::folders(objects, &store::layout::tables(&id)).await? {
-                    tables.extend(TableId::parse(&format!("{id}/{name}")));
-                }
+        for id in stored_supers(objects).await? {
+            for name in store::folders(objects, &store::layout::tables(&id)).await? {
+                tables.extend(TableId::parse(&format!("{id}/{name}")));
             }
         }
         tables.retain(|id| scope.holds(id));
@@ -161,4 +155,28 @@ impl Lake {
         };
         Ok(found.into_iter().map(finding).collect())
     }
+}
+
+/// Folders that may be SuperTables.
+async fn stored_supers(objects: &Objects) -> Result<Vec<SuperId>> {
+    let mut supers = Vec::new();
+    for organization in store::folders(objects, "").await? {
+        if OrgName::new(&organization).is_err() {
+            continue;
+        }
+        for name in store::folders(objects, &organization).await? {
+            supers.extend(SuperId::parse(&format!("{organization}/{name}")));
+        }
+    }
+    Ok(supers)
+}
+
+/// Whether a store looks like a lake: something is where tables are.
+pub(super) async fn holds_tables(objects: &Objects) -> Result<bool> {
+    for id in stored_supers(objects).await? {
+        if !store::folders(objects, &store::layout::tables(&id)).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

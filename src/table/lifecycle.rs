@@ -222,14 +222,8 @@ impl Table {
         leaf: &Leaf,
         audit: Vec<AuditFields>,
     ) -> Result<()> {
-        let mut entry = end.content.get(DROPPED).cloned().unwrap_or_default();
-        if let Some(entry) = entry.as_object_mut() {
-            entry.insert("mark".to_owned(), end.path.as_str().into());
-            entry.insert("mark_version".to_owned(), end.version.into());
-        }
-        let ms = entry.get("dropped_ms").and_then(json::as_integer).unwrap_or(tip.committed_ms);
-        let key = DocKey::Trash(self.id.super_id(), trash_name(&self.id, ms));
-        let bytes = Bytes::from(entry.to_string());
+        let (name, bytes) = trash_entry(&self.id, tip, end);
+        let key = DocKey::Trash(self.id.super_id(), name);
         self.parts.catalog.put_doc(&key, Expected::Absent, bytes).await?;
         self.vanish(leaf, audit).await
     }
@@ -321,7 +315,13 @@ impl Table {
     }
 }
 
-/// The name of a dropped table in the trash.
-pub(crate) fn trash_name(id: &TableId, dropped_ms: i64) -> String {
-    format!("{}_{dropped_ms}", id.simple_name)
+/// Name and document in the trash of a table that `end` dropped behind `tip`.
+pub(crate) fn trash_entry(id: &TableId, tip: &Snapshot, end: &End) -> (String, Bytes) {
+    let mut entry = end.content.get(DROPPED).cloned().unwrap_or_default();
+    if let Some(entry) = entry.as_object_mut() {
+        entry.insert("mark".to_owned(), end.path.as_str().into());
+        entry.insert("mark_version".to_owned(), end.version.into());
+    }
+    let ms = entry.get("dropped_ms").and_then(json::as_integer).unwrap_or(tip.committed_ms);
+    (format!("{}_{ms}", id.simple_name), Bytes::from(entry.to_string()))
 }

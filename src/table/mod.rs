@@ -29,6 +29,7 @@ mod lock;
 mod merge;
 mod plan;
 mod rebase;
+mod rebuild;
 mod rename;
 mod settle;
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub(crate) use check::age_text;
 pub use check::{Counts, Depth, Finding, Severity, TableReport};
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
+pub use rebuild::{Rebuild, Rebuilt};
 pub use settle::Settled;
 pub use snapshot::{DataFile, Deletes, LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use write::{NewFile, NewRows, RowWriter};

@@ -10,7 +10,9 @@
 mod catalog_suite;
 mod catalogs;
 mod embedded;
+mod lake_fixture;
 mod lease;
+mod lost_catalog;
 mod redis_server;
 mod redis_wire;
 mod stores;

@@ -27,7 +27,7 @@ use crate::table::check::contents::Contents;
 use crate::table::check::survey::{Life, Origin, Survey};
 use crate::table::codec;
 use crate::table::documents::{DROPPED, parse_leaf};
-use crate::table::json;
+use crate::table::lifecycle;
 use crate::table::schema;
 use crate::table::snapshot::Snapshot;
 
@@ -98,6 +98,8 @@ pub(crate) struct Check<'a> {
     pub(crate) report: TableReport,
     /// Objects that something refers to.
     pub(crate) wanted: BTreeSet<String>,
+    /// Path of the snapshot that the catalogue names.
+    pointed: Option<String>,
 }
 
 impl Table {
@@ -114,6 +116,7 @@ impl Table {
             depth,
             report: TableReport::default(),
             wanted: BTreeSet::new(),
+            pointed: None,
         };
         check.objects();
         check.broken();
@@ -256,12 +259,15 @@ impl Check<'_> {
             };
             let Some(finding) = finding else {
                 if let Some(leaf) = leaf {
+                    self.pointed = parse_leaf(&leaf.raw).ok().map(|parts| parts.path);
                     self.catalogue_documents(&leaf).await?;
                 }
                 return Ok(());
             };
             if look == LOOKS || finding.severity == Severity::Note {
                 self.report.findings.push(finding);
+                let parts = leaf.and_then(|leaf| parse_leaf(&leaf.raw).ok());
+                self.pointed = parts.map(|parts| parts.path);
                 return Ok(());
             }
             // A commit may be between its put and the swing of the pointer.
@@ -321,7 +327,14 @@ impl Check<'_> {
                 );
                 return say(Severity::Note, what, "the next save does it");
             }
-            // Committed after the survey, or not on the trunk.
+            (None, Ok(named)) if !self.table.on_trunk(&named).await? => {
+                let what =
+                    "a snapshot of other software, made on an older version, was not merged \
+                            yet"
+                    .to_owned();
+                return say(Severity::Note, what, "the next save does it");
+            }
+            // Perhaps committed after the survey.
             (_, Ok(named)) => self.table.walk(named).await?.tip,
         };
         if newer.path == parts.path {
@@ -363,12 +376,7 @@ impl Check<'_> {
             else {
                 continue;
             };
-            let said = end.content.get(DROPPED).and_then(Value::as_object);
-            let ms = said.and_then(|said| said.get("dropped_ms")).and_then(json::as_integer);
-            let name = crate::table::lifecycle::trash_name(
-                &self.table.id,
-                ms.unwrap_or(life.tip.committed_ms),
-            );
+            let (name, _) = lifecycle::trash_entry(&self.table.id, &life.tip, end);
             let key = DocKey::Trash(self.table.id.super_id(), name.clone());
             if self.table.parts.catalog.doc(&key).await?.is_none() {
                 let what = format!("dropped table {name} is not in the trash");
@@ -380,19 +388,26 @@ impl Check<'_> {
 
     /// Objects that nothing refers to.
     fn strays(&mut self) {
-        for lost in &self.survey.lost {
-            self.wanted.insert(lost.path.clone());
+        // What the catalogue names will be merged, with its ancestors.
+        let mut pointed = self.pointed.clone();
+        let survey = self.survey;
+        while let Some(lost) = survey.lost.iter().find(|lost| Some(&lost.path) == pointed.as_ref())
+        {
+            if !self.wanted.insert(lost.path.clone()) {
+                break;
+            }
+            pointed.clone_from(&lost.previous);
         }
-        let lost: Vec<(String, String)> =
-            self.survey.lost.iter().map(|l| (l.path.clone(), l.about.clone())).collect();
-        for (path, about) in lost {
-            let what = format!("another writer's snapshot that nothing leads to: {about}");
-            let cure = "its writer was overtaken by another one; write its rows again";
-            self.say_on(&path, Severity::Warning, "lost-snapshot", what, cure);
+        for lost in &survey.lost {
+            if self.wanted.insert(lost.path.clone()) {
+                let what =
+                    format!("another writer's snapshot that nothing leads to: {}", lost.about);
+                let cure = "its writer was overtaken by another one; write its rows again";
+                self.say_on(&lost.path, Severity::Warning, "lost-snapshot", what, cure);
+            }
         }
         let now = now_ms(self.table.parts.clock.as_ref());
         let kept = format!("{}/rejected/", store::layout::table_location(&self.table.id));
-        let survey = self.survey;
         for (path, stored) in &survey.objects {
             let age_ms = now.saturating_sub(stored.written_ms);
             if self.wanted.contains(path) || path.starts_with(&kept) {

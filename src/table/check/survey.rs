@@ -71,7 +71,7 @@ pub(crate) struct Foreign {
     /// Its path.
     pub(crate) path: String,
     /// Path of its predecessor.
-    previous: Option<String>,
+    pub(crate) previous: Option<String>,
     version: u64,
     committed_ms: i64,
     /// Who wrote it and how many rows it has, for people.
