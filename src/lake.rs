@@ -22,6 +22,7 @@ mod check;
 mod names;
 mod rebuild;
 mod refusals;
+mod transfer;
 
 pub use crate::access::Principal;
 pub use crate::ident::{At, OrgName, SimpleName, SuperId, SuperName, TableId};
@@ -35,6 +36,7 @@ pub use crate::view::CsvView;
 pub use check::{LakeReport, Scope};
 pub use rebuild::LakeRebuilt;
 pub use refusals::Refusal;
+pub use transfer::{export_catalog, import_catalog};
 
 /// A lake, opened. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -203,6 +203,28 @@ pub(super) fn remove_below(c: &Connection, prefix: &str) -> Result<()> {
     Ok(())
 }
 
+/// Removes every kind of value of a key.
+pub(super) fn remove_key(c: &Connection, key: &str) -> Result<()> {
+    for statement in [
+        "DELETE FROM kv WHERE key = ?1",
+        "DELETE FROM members WHERE key = ?1",
+        "DELETE FROM hashes WHERE key = ?1",
+        "DELETE FROM logs WHERE key = ?1",
+    ] {
+        run(c, statement, params![key])?;
+    }
+    Ok(())
+}
+
+/// All keys that do not expire, sorted.
+pub(super) fn lasting_keys(c: &Connection) -> Result<Vec<String>> {
+    let sql = "SELECT key FROM kv WHERE expires_ms IS NULL UNION SELECT key FROM members \
+               UNION SELECT key FROM hashes UNION SELECT key FROM logs ORDER BY key";
+    c.prepare_cached(sql)
+        .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())
+        .map_err(error_of)
+}
+
 /// Adds to a set; whether it is new there.
 pub(super) fn add_member(c: &Connection, key: &str, member: &str) -> Result<bool> {
     let sql = "INSERT OR IGNORE INTO members (key, member) VALUES (?1, ?2)";

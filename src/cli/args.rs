@@ -126,6 +126,11 @@ pub(super) enum Command {
     },
     /// Checks storage and catalogue; rebuilds a lost catalogue
     Fsck(Fsck),
+    /// Moves a lake into another catalogue
+    Catalog {
+        #[command(subcommand)]
+        action: CatalogAction,
+    },
     /// Serves the lake over NFS until it is told to stop
     Serve(Serve),
     /// Makes a sample lake and serves it
@@ -291,6 +296,21 @@ pub(super) struct Demo {
     /// Only make the lake; do not serve it
     #[arg(long)]
     pub(super) no_serve: bool,
+}
+
+/// `catalog`.
+#[derive(Debug, Subcommand)]
+pub(super) enum CatalogAction {
+    /// Writes all that the catalogue holds to a file (it holds secrets: keep it safe)
+    Export {
+        /// A new file; - is standard output
+        file: PathBuf,
+    },
+    /// Fills an empty catalogue with what was exported
+    Import {
+        /// The file; - is standard input
+        file: PathBuf,
+    },
 }
 
 /// `config`.

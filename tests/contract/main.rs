@@ -16,3 +16,4 @@ mod lost_catalog;
 mod redis_server;
 mod redis_wire;
 mod stores;
+mod transfer;
