@@ -6,6 +6,7 @@
 //! (commit-protocol.md sections 2 and 7).
 
 mod steps;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::fmt;

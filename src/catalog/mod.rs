@@ -15,6 +15,7 @@ mod root;
 mod scaffold;
 mod scripts;
 mod sqlite;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,8 +28,11 @@ use bytes::Bytes;
 pub use embedded::EmbeddedCatalog;
 pub use leaf::{LeafDoc, lenient_json, whole_number};
 pub use lease::{LeaseSettings, TableLease};
-pub use open::open;
+pub use open::{open, open_transfer};
 pub use redis::{RedisCatalog, RedisOptions};
+pub use transfer::{
+    Entry, Exported, Held, SharedTransfer, Transfer, fill_order, read_export, write_export,
+};
 
 use crate::error::Result;
 use crate::ident::{OrgName, SimpleName, SuperId, SuperName, TableId};
@@ -123,6 +127,11 @@ pub enum DocKey {
     Trash(SuperId, String),
     /// The table's `table_config` of the Python library (format spec section 1.4).
     TableConfig(TableId),
+    /// The schema document that [`Catalog::swap`] writes with the leaf. Only read through this.
+    SchemaDocument(TableId),
+    /// The counter of row ids, as decimal text. Only read through this;
+    /// [`Catalog::reserve_row_ids`] changes it.
+    RowIdCounter(TableId),
 }
 
 /// Bounded lists of small entries, oldest dropped first.

@@ -4,6 +4,7 @@
 //! in time; after a lost answer it is repeated and its outcome worked out where that matters.
 
 mod link;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -191,3 +191,27 @@ for i = 2, #KEYS do
 end
 return 1
 ";
+
+/// Puts elements at a place of a list, in place of what follows. Repeating it changes nothing.
+/// `KEYS`: list. `ARGV`: number of elements before the place, elements.
+pub(super) const RESTORE_LIST: &str = r"
+local before = tonumber(ARGV[1])
+if before == 0 then redis.call('DEL', KEYS[1]) else redis.call('LTRIM', KEYS[1], 0, before - 1) end
+for i = 2, #ARGV do redis.call('RPUSH', KEYS[1], ARGV[i]) end
+return 1
+";
+
+/// Adds events with their ids to a stream; those that are there already are left alone. `KEYS`:
+/// stream. `ARGV`: number of events, then for each its id, the number of its values, names and
+/// values.
+pub(super) const RESTORE_STREAM: &str = r"
+local at = 2
+for _ = 1, tonumber(ARGV[1]) do
+  local count = tonumber(ARGV[at + 1])
+  if count > 0 then
+    redis.pcall('XADD', KEYS[1], ARGV[at], unpack(ARGV, at + 2, at + 1 + count))
+  end
+  at = at + 2 + count
+end
+return 1
+";

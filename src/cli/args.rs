@@ -124,6 +124,13 @@ pub(super) enum Command {
         #[arg(long, short = 'n', default_value_t = 5)]
         limit: usize,
     },
+    /// Checks storage and catalogue; rebuilds a lost catalogue
+    Fsck(Fsck),
+    /// Moves a lake into another catalogue
+    Catalog {
+        #[command(subcommand)]
+        action: CatalogAction,
+    },
     /// Serves the lake over NFS until it is told to stop
     Serve(Serve),
     /// Makes a sample lake and serves it
@@ -210,6 +217,22 @@ pub(super) struct Drop {
     pub(super) dry_run: bool,
 }
 
+/// `fsck`.
+#[derive(Debug, Args)]
+pub(super) struct Fsck {
+    /// ORG, ORG/SUPER or ORG/SUPER/TABLE; default: the whole lake
+    pub(super) place: Option<String>,
+    /// Also check every older version's rows and render the newest one's text
+    #[arg(long)]
+    pub(super) deep: bool,
+    /// Make the catalogue again from the storage; what it names already is never replaced
+    #[arg(long, conflicts_with = "deep")]
+    pub(super) rebuild: bool,
+    /// Only say what a rebuild would do
+    #[arg(long, requires = "rebuild")]
+    pub(super) dry_run: bool,
+}
+
 /// `serve`.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -273,6 +296,21 @@ pub(super) struct Demo {
     /// Only make the lake; do not serve it
     #[arg(long)]
     pub(super) no_serve: bool,
+}
+
+/// `catalog`.
+#[derive(Debug, Subcommand)]
+pub(super) enum CatalogAction {
+    /// Writes all that the catalogue holds to a file (it holds secrets: keep it safe)
+    Export {
+        /// A new file; - is standard output
+        file: PathBuf,
+    },
+    /// Fills an empty catalogue with what was exported
+    Import {
+        /// The file; - is standard input
+        file: PathBuf,
+    },
 }
 
 /// `config`.

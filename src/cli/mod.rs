@@ -4,11 +4,13 @@
 mod address;
 mod args;
 mod cat;
+mod catalog;
 mod columns;
 mod console;
 mod demo;
 mod demo_data;
 mod exit;
+mod fsck;
 mod list;
 mod load;
 mod mounting;
@@ -169,6 +171,8 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
             restore::restore(&session, &place, name.as_deref(), console).await
         }
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
+        Command::Catalog { action } => catalog::catalog(&session, &action, console).await,
+        Command::Fsck(fsck) => fsck::fsck(&session, &fsck, console).await,
         Command::Serve(serve) => serve::serve(&session, &serve, console).await,
         Command::Demo(_) | Command::Config { .. } | Command::Completions { .. } => {
             Err(Error::internal("verb was answered before"))

@@ -5,6 +5,7 @@
 
 mod address;
 pub mod fault;
+mod folders;
 pub mod layout;
 mod local;
 mod options;
@@ -24,6 +25,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 pub use address::Address;
+pub use folders::{Leftover, folders, leftovers};
 pub use local::LocalStore;
 pub use options::{PythonNames, from_python_names};
 pub use put::{PutCreate, Retries, put_create, put_create_with, put_overwrite};

@@ -16,6 +16,7 @@ pub mod widen;
 pub mod write;
 
 mod cache;
+mod check;
 mod commit;
 mod compact;
 mod documents;
@@ -31,6 +32,7 @@ mod lock;
 mod merge;
 mod plan;
 mod rebase;
+mod rebuild;
 mod rename;
 mod settle;
 mod together;
@@ -48,8 +50,11 @@ pub use changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
 };
 pub use compact::{COMPACT, CompactSettings, Compacted};
+pub(crate) use check::age_text;
+pub use check::{Counts, Depth, Finding, Severity, TableReport};
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
+pub use rebuild::{Rebuild, Rebuilt};
 pub use settle::Settled;
 pub use snapshot::{DataFile, Deletes, LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use write::{HeldRows, NewFile, NewRows, RowWriter};

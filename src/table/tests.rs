@@ -16,6 +16,7 @@ use crate::ident::At;
 use crate::store::fault::FaultStore;
 use crate::table::scan::conform;
 
+mod check;
 mod commit;
 mod faults;
 mod foreign;
