@@ -2,8 +2,8 @@
 
 Those that are no package of a few MB are played by a Python script that makes the calls that they
 were seen to make (VS Code, LibreOffice, Excel, TextEdit, Kate, file managers). `unseen` in a
-script is what such a program does before its next save: it compares time and size with what it had noted, and would
-tell its user "the file changed on disk" if they differ.
+script is what such a program does before its next save: it compares time and size with what it
+had noted, and would tell its user "the file changed on disk" if they differ.
 """
 
 from tools import APPENDED, CHANGED, DELETED, START, Tool, keys
