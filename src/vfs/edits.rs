@@ -11,7 +11,7 @@ use super::tables::{Shown, Strict};
 use super::text::Frozen;
 use super::{
     Attr, Caller, Changed, FileTime, FsError, FsResult, Handle, PreAttr, SetAttr, SetTime,
-    Stability, Verifier, WriteReply, attr,
+    Stability, WriteReply, attr,
 };
 use crate::clock::random_hex;
 use crate::error::Result;
@@ -103,7 +103,7 @@ impl Vfs {
     }
 
     /// The reply to a change.
-    async fn changed<T>(
+    pub(super) async fn changed<T>(
         &self,
         caller: &Caller,
         slot: &Slot,
@@ -199,7 +199,7 @@ impl Vfs {
         Ok(())
     }
 
-    async fn sync_edit(&self, slot: &Slot, key: &EditKey) -> Result<()> {
+    pub(super) async fn sync_edit(&self, slot: &Slot, key: &EditKey) -> Result<()> {
         let files = {
             let state = slot.state();
             let Some(edit) = state.edits.get(key) else { return Ok(()) };
@@ -234,7 +234,12 @@ impl Vfs {
     /// Sets when an edit is looked at again if nothing more comes.
     pub(super) fn schedule(&self, slot: &Slot, key: &EditKey, decision: Decision) {
         let timing = &self.settings.timing;
-        let wait = if decision == Decision::Shrink { timing.shrink } else { timing.settle };
+        let wait = match decision {
+            Decision::Shrink => timing.shrink,
+            // Its reply is held for the settle time: the verdict shall be told there.
+            Decision::SettleInCall => timing.settle.saturating_mul(2),
+            _ => timing.settle,
+        };
         let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
         let due = self.clock.monotonic_ns().saturating_add(wait);
         if let Some(edit) = slot.state().edits.get_mut(key) {
@@ -252,7 +257,7 @@ impl Vfs {
             return Ok(Some(super::shape::addition(&text, saved).await?));
         }
         let base = edit.against.as_ref();
-        Ok(Some(super::shape::shape_of(&text, base, &self.settings.limits).await?))
+        Ok(Some(super::shape::shape_of(&edit.file, &text, base, &self.settings.limits).await?))
     }
 
     pub(super) async fn set_table_attr(
@@ -306,65 +311,18 @@ impl Vfs {
         // the next commit (rsync and cp -p compare them).
         if let Some(time) = attr::chosen_time(set.mtime, self.now()) {
             let shown = self.shown(caller, slot, handle, Strict::No).await?;
-            let mut state = slot.state();
             match shown {
                 Shown::Edit(_) => {
-                    if let Some(edit) = state.edits.get_mut(&key) {
+                    if let Some(edit) = slot.state().edits.get_mut(&key) {
                         edit.mtime = time;
                         edit.ctime = later(edit.ctime).max(self.now());
                     }
                 }
-                Shown::Snapshot(snapshot) => state.mtime = Some((snapshot.version, time)),
+                Shown::Snapshot(snapshot) => self.show_time(slot, snapshot.version, time),
             }
-            state.raise_ctime(self.now());
+            slot.state().raise_ctime(self.now());
         }
         Ok(())
-    }
-
-    pub(super) async fn commit_table(
-        &self,
-        caller: &Caller,
-        slot: &Arc<Slot>,
-        handle: Handle,
-    ) -> Changed<Verifier> {
-        let key = slot.key(caller, handle);
-        let mut changing = slot.changing.lock_client(&key.client).await;
-        let before = self.loose_attr(caller, slot, handle).await;
-        let mut result = match self.take_verdict(slot, &key) {
-            Some(error) => Err(error),
-            None => self.commit_locked(slot, &key).await,
-        };
-        if let Ok(Some(writes)) = result {
-            // Hold the reply for a moment: a COMMIT in mid-file is followed by more writes.
-            drop(changing);
-            self.clock.sleep(self.settings.timing.commit_hold).await;
-            changing = slot.changing.lock_client(&key.client).await;
-            let quiet = slot.state().edits.get(&key).is_some_and(|edit| edit.writes == writes);
-            if quiet {
-                result = self
-                    .flush(slot, &key, Trigger::Commit)
-                    .await
-                    .map(|()| None)
-                    .map_err(FsError::from);
-            }
-        }
-        let result = result.map(|_| self.verifier);
-        let changed = self.changed(caller, slot, handle, before, result).await;
-        drop(changing);
-        changed
-    }
-
-    /// Makes an edit durable; the number of its writes if it should be committed now unless more
-    /// come.
-    async fn commit_locked(&self, slot: &Arc<Slot>, key: &EditKey) -> FsResult<Option<u64>> {
-        self.sync_edit(slot, key).await?;
-        let Some(shape) = self.shape(slot, key).await? else { return Ok(None) };
-        let decision = decide(shape, Trigger::Commit);
-        self.schedule(slot, key, decision);
-        if decision != Decision::NowUnlessMore {
-            return Ok(None);
-        }
-        Ok(slot.state().edits.get(key).map(|edit| edit.writes))
     }
 }
 

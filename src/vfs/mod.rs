@@ -10,13 +10,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 mod attr;
+mod away;
 mod base;
 mod changing;
+mod compared;
 mod edits;
+mod empty;
 pub mod error;
 mod extents;
 mod flush;
 mod gateway;
+mod hold;
 mod info;
 mod inode;
 mod names;

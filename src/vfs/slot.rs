@@ -243,7 +243,6 @@ impl SlotState {
         self.edits.remove(key);
         self.shown.insert(key.clone(), version);
         self.current.insert(Arc::clone(&key.client), key.version);
-        self.displaced = None;
         // A bounded memory of who was shown what.
         if self.shown.len() > 1024 {
             let current = &self.current;
@@ -301,6 +300,8 @@ pub(super) enum Decision {
     Now,
     /// Wait a moment for more writes, then commit before the reply.
     NowUnlessMore,
+    /// Wait for the settle time; if no more writes come, commit before the reply.
+    SettleInCall,
     /// Commit after the settle time.
     Settle,
     /// Commit after the shrink time.
@@ -321,6 +322,9 @@ pub(super) fn decide(shape: Shape, trigger: Trigger) -> Decision {
         Trigger::StableWrite { .. } if shape.append => Decision::Now,
         Trigger::StableWrite { whole_file } if whole_file || shape.reaches_end => Decision::Now,
         Trigger::Commit if shape.append || shape.reaches_end => Decision::NowUnlessMore,
+        // A new table, or a text that is shorter than the table's: nothing tells its end but
+        // silence.
+        Trigger::Commit => Decision::SettleInCall,
         _ => Decision::Settle,
     }
 }
@@ -361,7 +365,7 @@ mod tests {
     fn a_rewrite_commits_at_once_only_when_it_is_surely_whole() {
         assert_eq!(decide(REWRITE, Trigger::StableWrite { whole_file: true }), Decision::Now);
         assert_eq!(decide(REWRITE, Trigger::StableWrite { whole_file: false }), Decision::Settle);
-        assert_eq!(decide(REWRITE, Trigger::Commit), Decision::Settle);
+        assert_eq!(decide(REWRITE, Trigger::Commit), Decision::SettleInCall);
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(super) fn start(vfs: &Arc<Vfs>) {
             vfs.tick().await;
             tick = tick.wrapping_add(1);
             if tick.is_multiple_of(SCRATCH_TICKS) {
+                vfs.forget_empty();
                 let removed = vfs.scratch.expire(vfs.settings.timing.scratch);
                 if removed > 0 {
                     tracing::info!(removed, "scratch files expired");
@@ -130,7 +131,7 @@ impl Vfs {
             // A table that is made anew under the name begins with the same version numbers.
             self.forget(slot);
         } else {
-            slot.state().displaced = None;
+            self.replaced(slot);
         }
         self.table_directory_changed(&slot.table);
         Ok(())

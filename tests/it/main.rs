@@ -11,6 +11,7 @@
 mod appends;
 mod model;
 mod names;
+mod outages;
 mod readers;
 mod refusals;
 mod renames;
@@ -19,3 +20,4 @@ mod rewrites;
 mod schema;
 mod support;
 mod trash;
+mod verdicts;
