@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array as _, AsArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -363,7 +363,7 @@ proptest::proptest! {
     #[test]
     fn pieces_and_the_fast_parser_change_nothing(
         cells in proptest::collection::vec(
-            "|1|-2|7.5|true|2026-11-21|2026-11-21T10:00:00Z|x|\"\"|\"a,b\"|\"a\nb\"|\"q\"\"\"|5\" p| 3 |a\rb",
+            "|1|-2|7[.]5|true|2026-11-21|2026-11-21T10:00:00Z|x|\"\"|\"a,b\"|\"a\nb\"|\"q\"\"\"|5\" p| 3 |a\rb",
             0..40,
         ),
         ending in "\n|\r\n",
@@ -382,7 +382,10 @@ proptest::proptest! {
         match (generous(&text), cut_small(&text, chunk, piece)) {
             (Ok(expected), Ok(found)) => proptest::prop_assert_eq!(expected, found),
             (Err(expected), Err(found)) => {
-                proptest::prop_assert!(found.to_string().starts_with(&expected.to_string()[..20]));
+                // The file's name comes last and is no part of the first.
+                let (expected, found) = (expected.to_string(), found.to_string());
+                let same = found.starts_with(expected.trim_end_matches(')'));
+                proptest::prop_assert!(same, "{text:?} {expected} {found}");
             }
             (expected, found) => {
                 proptest::prop_assert!(false, "{:?} {:?} {:?}", text, expected, found);

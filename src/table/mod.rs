@@ -43,6 +43,7 @@ pub use cache::TableCaches;
 pub use changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
 };
+pub use json::parse_object;
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
 pub use settle::Settled;
