@@ -52,6 +52,7 @@ pub use changeset::{
 pub use compact::{COMPACT, CompactSettings, Compacted};
 pub(crate) use check::age_text;
 pub use check::{Counts, Depth, Finding, Severity, TableReport};
+pub use json::parse_object;
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
 pub use rebuild::{Rebuild, Rebuilt};

@@ -64,6 +64,18 @@ impl NewRows {
     pub fn none() -> Self {
         Self::default()
     }
+
+    /// These rows with others behind them.
+    #[must_use]
+    pub fn followed_by(mut self, mut other: Self) -> Self {
+        let first = self.rows;
+        let null_key = other.null_key.map(|row| row.saturating_add(first));
+        self.files.append(&mut other.files);
+        self.rows = first.saturating_add(other.rows);
+        self.key_digests.append(&mut other.key_digests);
+        self.null_key = self.null_key.or(null_key);
+        self
+    }
 }
 
 /// Few rows in memory.

@@ -9,6 +9,8 @@
 )]
 
 mod appends;
+mod bad_input;
+mod edits;
 mod model;
 mod names;
 mod outages;
