@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cli::args::Demo;
 use crate::cli::console::Console;
 use crate::cli::demo_data::{self, Sample};
-use crate::cli::serve::{Gateway, Stop, check_port, finish, run};
+use crate::cli::serve::{Fronts, Gateway, Stop, check_port, finish, run};
 use crate::cli::{Exit, mounting, tables};
 use crate::clock::SharedClock;
 use crate::config::{self, Environment, Flags, Settings};
@@ -68,8 +68,11 @@ pub(super) async fn demo(
     if demo.no_serve {
         return Ok(Exit::Ok);
     }
-    let gateway = Gateway::start(lake, &settings, &clock).await?;
-    let address = gateway.address();
+    let fronts = Fronts { nfs: true, fuse: None };
+    let gateway = Gateway::start(lake, &settings, &clock, fronts).await?;
+    let Some(address) = gateway.address() else {
+        return Err(Error::internal("the demo is not served"));
+    };
     let mounted = mount(demo, address, console).await;
     console.write(instructions(demo, address, mounted.as_deref()).as_bytes())?;
     console.flush()?;

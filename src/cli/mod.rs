@@ -11,6 +11,7 @@ mod demo_data;
 mod exit;
 mod list;
 mod load;
+mod mount;
 mod mounting;
 mod notify;
 mod restore;
@@ -106,6 +107,8 @@ fn dispatch(cli: Cli, environment: &Environment, console: &mut Console) -> Resul
             flags.settings.push(("lake".to_owned(), lake.clone(), "argument".to_owned()));
         }
         Command::Serve(serve) => flags.settings.extend(serve.assignments()),
+        Command::Mount(mount) => flags.settings.extend(mount.assignments()),
+        Command::Umount(umount) => return mount::umount(umount, console),
         Command::Demo(demo) => return run_demo(demo, &flags, environment, console),
         _ => {}
     }
@@ -170,7 +173,8 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         }
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
         Command::Serve(serve) => serve::serve(&session, &serve, console).await,
-        Command::Demo(_) | Command::Config { .. } | Command::Completions { .. } => {
+        Command::Mount(mount) => mount::mount(&session, &mount, console).await,
+        Command::Demo(_) | Command::Umount(_) | Command::Config { .. } | Command::Completions { .. } => {
             Err(Error::internal("verb was answered before"))
         }
     }

@@ -74,6 +74,7 @@ impl Vfs {
         let own = slot.state().own.remove(key);
         let Some(mut own) = own else { return Ok(false) };
         own.against = Some(against);
+        own.adds_from = own.extends;
         self.begin_edit(slot, key, own)?;
         Ok(true)
     }

@@ -148,6 +148,7 @@ impl Vfs {
         let mut edit = self.new_edit(&caller, file, below, against);
         edit.verifier = note.verifier;
         edit.extends = note.extends;
+        edit.adds_from = note.extends;
         edit.token = note.token;
         let saved = all_saved(&edit);
         let settle = self.settings.timing.settle;

@@ -1,0 +1,1 @@
+//! The calls over a file system in memory, without a kernel.
