@@ -322,7 +322,7 @@ pub(super) struct Demo {
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:12049")]
     pub(super) nfs: SocketAddr,
-    /// Mount it there as well (needs root), and unmount at the end
+    /// Mount it there as well, and unmount at the end: over NFS as root, else through FUSE
     #[arg(long, value_name = "DIR")]
     pub(super) mount: Option<PathBuf>,
     /// Rows of the largest table, order_lines

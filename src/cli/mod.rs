@@ -174,9 +174,10 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
         Command::Serve(serve) => serve::serve(&session, &serve, console).await,
         Command::Mount(mount) => mount::mount(&session, &mount, console).await,
-        Command::Demo(_) | Command::Umount(_) | Command::Config { .. } | Command::Completions { .. } => {
-            Err(Error::internal("verb was answered before"))
-        }
+        Command::Demo(_)
+        | Command::Umount(_)
+        | Command::Config { .. }
+        | Command::Completions { .. } => Err(Error::internal("verb was answered before")),
     }
 }
 

@@ -17,11 +17,7 @@ use crate::fuse::{Force, mounts, unmount};
 use crate::lake::Lake;
 
 /// Mounts; without `--foreground` a process of its own goes on when this one ends.
-pub(super) async fn mount(
-    session: &Session,
-    mount: &Mount,
-    console: &mut Console,
-) -> Result<Exit> {
+pub(super) async fn mount(session: &Session, mount: &Mount, console: &mut Console) -> Result<Exit> {
     if !mount.foreground {
         return in_background(session, mount, console).await;
     }
@@ -39,11 +35,7 @@ pub(super) async fn mount(
 }
 
 /// Starts this program again in the background and waits until the mount answers.
-async fn in_background(
-    session: &Session,
-    mount: &Mount,
-    console: &mut Console,
-) -> Result<Exit> {
+async fn in_background(session: &Session, mount: &Mount, console: &mut Console) -> Result<Exit> {
     let settings = &session.settings;
     std::fs::create_dir_all(&settings.state)?;
     let log_path = settings.state.join("mount.log");
@@ -112,6 +104,12 @@ fn failure(mut child: Child, log: &Path) -> Error {
     Error::new(kind, reason).with("log", log.display())
 }
 
+/// Whether a failed `sync` speaks of a save, and not of a gateway that is dead or read-only.
+fn is_verdict(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind as Io;
+    !matches!(error.kind(), Io::NotConnected | Io::ReadOnlyFilesystem | Io::ConnectionAborted)
+}
+
 /// Finishes pending saves, then unmounts.
 pub(super) fn umount(umount: &Umount, console: &mut Console) -> Result<Exit> {
     let dir = std::path::absolute(&umount.dir)?;
@@ -121,7 +119,9 @@ pub(super) fn umount(umount: &Umount, console: &mut Console) -> Result<Exit> {
         let why = "no lake is mounted there through FUSE (umount(8) unmounts NFS)";
         return Err(Error::not_found(why).with("directory", dir.display()));
     }
-    if let Err(error) = std::fs::write(dir.join(".control"), "sync\n") {
+    if let Err(error) = std::fs::write(dir.join(".control"), "sync\n")
+        && is_verdict(&error)
+    {
         console.complain(&format!(
             "mountable: a pending save could not be finished ({error}); `mountable why` tells more"
         ));

@@ -74,14 +74,24 @@ impl Gateway {
         clock: &SharedClock,
         fronts: Fronts,
     ) -> Result<()> {
-        let files: Arc<dyn FileSystem> = self.vfs.clone();
         if fronts.nfs {
-            let server = Server::start(Arc::clone(&files), settings, Arc::clone(clock)).await?;
-            self.server = Some(server);
+            let files: Arc<dyn FileSystem> = self.vfs.clone();
+            self.server = Some(Server::start(files, settings, Arc::clone(clock)).await?);
         }
-        if let Some(mount) = fronts.fuse {
-            self.mount = Some(Mount::start(files, &mount, Arc::clone(clock)).await?);
+        match fronts.fuse {
+            Some(mount) => self.mount(&mount, clock).await,
+            None => Ok(()),
         }
+    }
+
+    /// Mounts through FUSE.
+    pub(super) async fn mount(
+        &mut self,
+        settings: &MountSettings,
+        clock: &SharedClock,
+    ) -> Result<()> {
+        let files: Arc<dyn FileSystem> = self.vfs.clone();
+        self.mount = Some(Mount::start(files, settings, Arc::clone(clock)).await?);
         Ok(())
     }
 
@@ -193,8 +203,7 @@ pub(super) fn announce(
     let lake = redact_url(&settings.lake);
     let (address, dir) = (gateway.address(), gateway.dir());
     if console.form == Form::Json {
-        let ready =
-            serde_json::json!({"ready": true, "nfs": address, "fuse": dir, "lake": lake});
+        let ready = serde_json::json!({"ready": true, "nfs": address, "fuse": dir, "lake": lake});
         console.json(&ready)?;
         return console.flush();
     }

@@ -452,16 +452,7 @@ impl Filesystem for Adapter {
                     let block = u64::from(STATFS_BLOCK);
                     let (total, free) = (stat.total_bytes / block, stat.free_bytes / block);
                     let (files, unused) = (stat.total_files, stat.free_files);
-                    reply.statfs(
-                        total,
-                        free,
-                        free,
-                        files,
-                        unused,
-                        STATFS_BLOCK,
-                        255,
-                        STATFS_BLOCK,
-                    );
+                    reply.statfs(total, free, free, files, unused, STATFS_BLOCK, 255, STATFS_BLOCK);
                 }
                 Err(error) => reply.error(failed("statfs", &error)),
             }
@@ -513,15 +504,7 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
-    fn lseek(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _: i64,
-        _: i32,
-        reply: ReplyLseek,
-    ) {
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
         reply.error(Errno::ENOSYS);
     }
 

@@ -359,9 +359,16 @@ impl Service {
         }
     }
 
-    /// Closes what the kernel did not close: the mount is gone.
+    /// Closes what the kernel did not close: the mount is gone, and with it the way by which a
+    /// writer could finish.
     pub(super) async fn close_all(&self) {
         for file in self.opens.drain() {
+            if file.written()
+                && let Err(error) =
+                    self.files.hint(&file.caller, file.handle, Hint::Abandoned).await
+            {
+                tracing::debug!(%error, "forget an open file");
+            }
             self.close(&file).await;
         }
     }

@@ -83,7 +83,8 @@ impl Vfs {
 
     /// Records an edit and lets it begin.
     pub(super) fn begin_edit(&self, slot: &Slot, key: &EditKey, edit: Edit) -> Result<()> {
-        super::recover::note_edit(self.scratch.area(), &slot.table, key, &edit)?;
+        let held = slot.is_held(key);
+        super::recover::note_edit(self.scratch.area(), &slot.table, key, &edit, held)?;
         slot.state().edits.insert(key.clone(), edit);
         self.mark_pending(&slot.table);
         Ok(())
@@ -340,7 +341,10 @@ impl Vfs {
             return Ok(());
         }
         let written = slot.state().edits.get(&key).is_some_and(|edit| edit.writes > 0);
-        if written && !slot.is_held(&key) && (set.mode.is_some() || matches!(set.mtime, SetTime::At(_))) {
+        if written
+            && !slot.is_held(&key)
+            && (set.mode.is_some() || matches!(set.mtime, SetTime::At(_)))
+        {
             self.decide_and_act(slot, &key, Trigger::Confirm).await?;
         }
         // Modes and owners of tables are the lake's; times given by the client are shown until

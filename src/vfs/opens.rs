@@ -14,6 +14,11 @@ use super::{Caller, FsResult, Handle, Hint};
 use crate::error::{Error, ErrorKind};
 use crate::lake::Snapshot;
 
+/// Why the text of a writer that was killed is not the table's.
+const KILLED: &str = "the program that wrote the file was killed before it closed it";
+/// The same after the gateway was.
+pub(super) const CUT_OFF: &str = "the gateway ended before the file was closed";
+
 /// How a handle is open at the moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Opens {
@@ -62,10 +67,19 @@ impl Vfs {
             Hint::Opened { writes } => self.note_opened(caller, slot, handle, &key, writes).await,
             Hint::Flushed => self.judge(slot, &key, Closing::Flushed).await,
             Hint::Finished => self.judge(slot, &key, Closing::Finished).await,
-            Hint::Abandoned => self.abandon(slot, &key).await,
+            Hint::Abandoned => {
+                let _changing = slot.changing.lock().await;
+                self.abandon(slot, &key, KILLED).await;
+                Ok(())
+            }
             Hint::Closed { writes, written } => {
                 note_closed(slot, &key, writes);
-                if written { self.judge(slot, &key, Closing::Gone).await } else { Ok(()) }
+                // A truncation as part of open(2) is nobody's write.
+                let last = writes && !slot.is_held(&key);
+                if !written && !last {
+                    return Ok(());
+                }
+                self.judge(slot, &key, Closing::Gone).await
             }
         }
     }
@@ -125,25 +139,33 @@ impl Vfs {
         let Some(shape) = self.shape(slot, key).await? else { return Ok(()) };
         let decision = super::slot::decide(shape, trigger);
         self.schedule(slot, key, decision);
+        self.note_waiting(slot, key);
         if decision == super::slot::Decision::Now {
             self.flush(slot, key, Trigger::Quiet).await?;
         }
         Ok(())
     }
 
-    /// A writer that was killed had not finished: the table stays as it is, the text is kept.
-    async fn abandon(&self, slot: &Arc<Slot>, key: &EditKey) -> FsResult<()> {
-        let _changing = slot.changing.lock().await;
+    /// A writer that is gone had not finished: the table stays as it is, the text is kept. The
+    /// caller holds the slot.
+    pub(super) async fn abandon(&self, slot: &Arc<Slot>, key: &EditKey, why: &'static str) {
         let edit = slot.state().edits.get(key).cloned();
-        let Some(edit) = edit.filter(|edit| edit.writes > 0) else { return Ok(()) };
+        let Some(edit) = edit else { return };
         let text = Frozen::new(&edit.file, edit.below.clone());
-        let why = "the program that wrote the file was killed before it closed it";
         let error = Error::new(ErrorKind::Conflict, why);
-        let outcome = self.failed(slot, key, &edit, &text, error).await;
-        if let Err(error) = outcome {
+        if let Err(error) = self.failed(slot, key, &edit, &text, error).await {
             tracing::debug!(table = %slot.table, %error, "forget an unfinished save");
         }
-        Ok(())
+    }
+
+    /// Notes on disk that the text of an edit waits although its writer has closed the file.
+    fn note_waiting(&self, slot: &Slot, key: &EditKey) {
+        let edit = slot.state().edits.get(key).cloned();
+        let Some(edit) = edit else { return };
+        let noted = super::recover::note_edit(self.scratch.area(), &slot.table, key, &edit, false);
+        if let Err(error) = noted {
+            tracing::warn!(table = %slot.table, %error, "a restart would forget a save that waits");
+        }
     }
 }
 

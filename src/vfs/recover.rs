@@ -38,6 +38,9 @@ struct EditNote {
     /// Bytes at the beginning that are saved already.
     #[serde(default)]
     extends: Option<u64>,
+    /// Its writer has the file open and tells by closing it that the text is whole.
+    #[serde(default)]
+    held: bool,
 }
 
 /// Writes down what a staged edit is.
@@ -49,6 +52,7 @@ pub(super) fn note_edit(
     table: &TableId,
     key: &EditKey,
     edit: &Edit,
+    held: bool,
 ) -> Result<()> {
     let version = |view: &Option<Arc<crate::lake::CsvView>>| {
         view.as_ref().map(|view| view.snapshot().version)
@@ -64,6 +68,7 @@ pub(super) fn note_edit(
         verifier: edit.verifier,
         token: edit.token.clone(),
         extends: edit.extends,
+        held,
     });
     let id = edit.file.lock().unwrap_or_else(PoisonError::into_inner).id();
     let text = serde_json::to_vec(&note)
@@ -175,6 +180,10 @@ impl Vfs {
             // It was committed and only the notes are old: known before the client writes more.
             let _changing = slot.changing.lock().await;
             self.flush(&slot, &key, Trigger::Quiet).await?;
+        } else if note.held {
+            // The file that it was written through is gone with the process before.
+            let _changing = slot.changing.lock().await;
+            self.abandon(&slot, &key, super::opens::CUT_OFF).await;
         }
         Ok(())
     }

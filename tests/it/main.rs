@@ -11,6 +11,7 @@
 mod appends;
 mod model;
 mod names;
+mod opens;
 mod readers;
 mod refusals;
 mod renames;
