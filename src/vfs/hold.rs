@@ -69,6 +69,10 @@ impl Vfs {
     /// comes.
     async fn commit_locked(&self, slot: &Arc<Slot>, key: &EditKey) -> FsResult<Option<Hold>> {
         self.sync_edit(slot, key).await?;
+        if slot.is_held(key) {
+            self.decide_and_act(slot, key, Trigger::Flushed).await?;
+            return Ok(None);
+        }
         let Some(shape) = self.shape(slot, key).await? else { return Ok(None) };
         let decision = decide(shape, Trigger::Commit);
         let timing = &self.settings.timing;

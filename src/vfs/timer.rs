@@ -92,7 +92,8 @@ impl Vfs {
         for slot in self.pending_slots() {
             let keys: Vec<EditKey> = slot.state().edits.keys().cloned().collect();
             let _changing = slot.changing.lock().await;
-            for key in keys {
+            // What is open is saved when it is closed.
+            for key in keys.into_iter().filter(|key| !slot.is_held(key)) {
                 if let Err(error) = self.flush(&slot, &key, Trigger::Certain).await {
                     first.get_or_insert(error);
                 }

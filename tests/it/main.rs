@@ -14,6 +14,7 @@ mod edits;
 mod model;
 mod names;
 mod outages;
+mod opens;
 mod readers;
 mod refusals;
 mod renames;
