@@ -114,6 +114,7 @@ pub(super) async fn serve(session: &Session, serve: &Serve, console: &mut Consol
     } else {
         Lake::open(settings, Arc::clone(&clock)).await?
     };
+    lake.check_store(settings).await?;
     let gateway = Gateway::start(lake, settings, &clock).await?;
     let address = gateway.address();
     let lake = redact_url(&settings.lake);

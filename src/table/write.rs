@@ -278,7 +278,7 @@ async fn store_file(parts: &WriterParts, file: EncodedFile) -> Result<NewFile> {
     for _ in 0..NAMES_TRIED {
         let clock = parts.clock.as_ref();
         let path = store::layout::data_file(&parts.table, now_ms(clock), &random_hex(clock));
-        match store::put_create(&parts.objects, &path, bytes.clone()).await? {
+        match store::put_unique(&parts.objects, &path, bytes.clone()).await? {
             PutCreate::Created => {
                 let file_ = DataFile {
                     path: path.into(),
