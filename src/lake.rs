@@ -12,13 +12,14 @@ use crate::audit::{AuditEvent, AuditTrail};
 use crate::catalog::{AuditFields, DocKey, SharedCatalog};
 use crate::clock::{SharedClock, random_hex};
 use crate::config::Settings;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Objects};
 use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
 use crate::telemetry;
 use crate::view::{ViewSettings, Views};
 
 mod check;
+mod known;
 mod names;
 mod rebuild;
 mod refusals;
@@ -53,6 +54,7 @@ struct Inner {
     /// The newest snapshot of each table and when it was fetched.
     pointers: Mutex<HashMap<TableId, (u64, Arc<Snapshot>)>>,
     pointer_ns: u64,
+    known: known::Known,
     refusals_kept: usize,
     /// Where the objects are, as the settings name it.
     location: String,
@@ -107,6 +109,25 @@ impl Lake {
         Ok(lake)
     }
 
+    /// Finds out early whether the store in a cloud can take safe commits. Whether it can be
+    /// reached, or written to at all, is not judged here: reading may be all that is wanted.
+    ///
+    /// # Errors
+    /// `Unsupported` if it overwrites objects that are to be created only.
+    pub async fn check_store(&self, settings: &Settings) -> Result<()> {
+        if settings.read_only || !store::is_cloud(&settings.lake) {
+            return Ok(());
+        }
+        match store::check_create_only(&self.0.objects).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the storage takes no writes now");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     async fn connect(settings: &Settings, clock: SharedClock) -> Result<Self> {
         let objects = store::open(&settings.lake, &settings.storage)?;
         let catalog = crate::catalog::open(settings, Arc::clone(&clock)).await?;
@@ -144,6 +165,7 @@ impl Lake {
             caches: Arc::new(TableCaches::new(settings.cache_bytes / 4)),
             pointers: Mutex::new(HashMap::new()),
             pointer_ns: u64::try_from(settings.timing.pointer.as_nanos()).unwrap_or(0),
+            known: known::Known::default(),
             refusals_kept: settings.limits.refusals_kept,
             location: settings.lake.clone(),
         })))
@@ -231,6 +253,12 @@ impl Lake {
         self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
+    /// The newest snapshot as far as this process knows, of whatever age.
+    fn last_known(&self, id: &TableId) -> Option<Arc<Snapshot>> {
+        let pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
+        pointers.get(id).map(|(_, snapshot)| Arc::clone(snapshot))
+    }
+
     fn remembered(&self, id: &TableId) -> Option<Arc<Snapshot>> {
         let now = self.0.clock.monotonic_ns();
         let pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -239,7 +267,7 @@ impl Lake {
     }
 
     /// The newest snapshot, at most `Timing::pointer` old; commits of this process are always
-    /// seen.
+    /// seen. While the catalogue is away, the newest that this process knows.
     ///
     /// # Errors
     /// `NotFound`, `Denied`, `Corrupt`, `Unavailable`.
@@ -248,12 +276,21 @@ impl Lake {
         if let Some(snapshot) = self.remembered(id) {
             return Ok(snapshot);
         }
-        match self.table(id).latest().await? {
-            Some(snapshot) => Ok(self.remember(snapshot)),
-            None => {
+        if let Some(snapshot) = self.while_away(|| self.last_known(id)) {
+            return Ok(snapshot);
+        }
+        match self.newest(&self.table(id), id).await {
+            Ok(Some(snapshot)) => Ok(self.remember(snapshot)),
+            Ok(None) => {
                 self.forget(id);
                 Err(Error::not_found("there is no such table").with("table", id))
             }
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                let snapshot = self.last_known(id).ok_or(error)?;
+                self.catalog_is_away();
+                Ok(snapshot)
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -227,6 +227,11 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// A role's document (format spec section 1.5), found by name without regard to case.
     async fn role(&self, id: &SuperId, name: &str) -> Result<Option<BTreeMap<String, String>>>;
 
+    /// How often the back end was connected to so far. Behind a new connection there may be
+    /// another server, or one that lost acknowledged writes. 0 = it cannot lose any.
+    fn connections(&self) -> u64 {
+        0
+    }
     /// Asks the back end how it is.
     async fn health(&self) -> Result<CatalogHealth>;
 }

@@ -468,6 +468,10 @@ impl Catalog for RedisCatalog {
         Ok((!document.is_empty()).then_some(document))
     }
 
+    fn connections(&self) -> u64 {
+        self.link.connections()
+    }
+
     async fn health(&self) -> Result<CatalogHealth> {
         let info = self.info().await?;
         if info.is_empty() {

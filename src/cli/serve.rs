@@ -176,6 +176,7 @@ pub(super) async fn serve(session: &Session, serve: &Serve, console: &mut Consol
     } else {
         Lake::open(settings, Arc::clone(&clock)).await?
     };
+    lake.check_store(settings).await?;
     let fuse = serve.fuse.as_ref().map(|dir| mount_settings(settings, dir, serve.allow_other));
     let fronts = Fronts { nfs: fuse.is_none() || serve.nfs.is_some(), fuse };
     let gateway = Gateway::start(lake, settings, &clock, fronts).await?;

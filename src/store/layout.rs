@@ -18,6 +18,9 @@ const SNAPSHOT_END: &str = "_tables.json";
 /// Object that marks a location as a lake of ours; lakes made by the Python library have none.
 pub const LAKE_MARKER: &str = ".mountable/lake.json";
 
+/// Object that is put to find out whether a store in a cloud honours create-only puts.
+pub(super) const CREATE_ONLY_PROBE: &str = ".mountable/create-only";
+
 /// File of the embedded catalogue in a local lake's directory.
 pub const EMBEDDED_CATALOG: &str = ".mountable/catalog.sqlite";
 

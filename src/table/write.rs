@@ -340,7 +340,7 @@ async fn store_file(parts: &WriterParts, file: EncodedFile) -> Result<NewFile> {
         let clock = parts.clock.as_ref();
         let path = store::layout::data_file(&parts.table, now_ms(clock), &random_hex(clock));
         let retries = Retries::standard(Arc::clone(&parts.clock));
-        let put = store::put_create_with(&parts.objects, &path, bytes.clone(), &retries);
+        let put = store::put_unique(&parts.objects, &path, bytes.clone(), &retries);
         match put.await? {
             PutCreate::Created => {
                 let file_ = DataFile {
