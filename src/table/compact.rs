@@ -178,9 +178,9 @@ impl Table {
         let mut runs: Vec<(DataFile, Range<u32>)> = Vec::with_capacity(old.pieces.len());
         for piece in &old.pieces {
             let path = old.path(piece.file)?;
-            let file = files
-                .get(path.as_ref())
-                .ok_or_else(|| Error::corrupt("layout names a file that is gone").with("file", path))?;
+            let file = files.get(path.as_ref()).ok_or_else(|| {
+                Error::corrupt("layout names a file that is gone").with("file", path)
+            })?;
             runs.push(((*file).clone(), piece.range()));
         }
         let reader = FileReader::new(Arc::clone(&self.parts.objects), FOOTER_BYTES);
@@ -245,8 +245,7 @@ impl Table {
             };
             let since = head.tip.text_ms().to_string();
             let marks = vec![(SAME_TEXT, since)];
-            let prepared =
-                self.prepare_marked(&head.tip, &planned, lineage.clone(), marks).await?;
+            let prepared = self.prepare_marked(&head.tip, &planned, lineage.clone(), marks).await?;
             match self.publish(&prepared, deadline).await? {
                 Published::Won(snapshot) => {
                     self.announce(&head, &snapshot, audit.to_vec(), (deadline, hold)).await;
@@ -286,8 +285,9 @@ impl Table {
         let mut layout = edits::finish(&edited, &all, &tip.schema, measure).await?;
         layout.columns = layout::columns_digest(&tip.schema);
         if layout.rows() != tip_layout.rows() || layout.text_bytes() != tip_layout.text_bytes() {
-            return Err(Error::internal("compaction would change what is shown")
-                .with("table", &self.id));
+            return Err(
+                Error::internal("compaction would change what is shown").with("table", &self.id)
+            );
         }
         let alive: HashSet<&str> = layout.files.iter().map(AsRef::as_ref).collect();
         all.retain(|file| alive.contains(file.path.as_ref()));

@@ -21,8 +21,8 @@ mod commit;
 mod compact;
 mod documents;
 mod edits;
-mod heal;
 mod group;
+mod heal;
 mod history;
 mod incoming;
 mod json;
@@ -35,9 +35,9 @@ mod rebase;
 mod rebuild;
 mod rename;
 mod settle;
-mod together;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,9 +49,9 @@ pub use cache::TableCaches;
 pub use changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
 };
-pub use compact::{COMPACT, CompactSettings, Compacted};
 pub(crate) use check::age_text;
 pub use check::{Counts, Depth, Finding, Severity, TableReport};
+pub use compact::{COMPACT, CompactSettings, Compacted};
 pub use json::parse_object;
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};

@@ -111,6 +111,8 @@ fn doc_key(key: &DocKey) -> String {
         DocKey::Secret(name) => format!("secret {name}"),
         DocKey::Trash(id, name) => format!("trash {id} {name}"),
         DocKey::TableConfig(table) => format!("config {table}"),
+        DocKey::SchemaDocument(table) => format!("schema {table}"),
+        DocKey::RowIdCounter(table) => format!("row ids {table}"),
     }
 }
 

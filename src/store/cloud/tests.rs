@@ -3,10 +3,11 @@ use std::sync::Arc;
 use object_store::memory::InMemory;
 
 use super::*;
+use crate::clock::SystemClock;
 use crate::config::Secret;
 use crate::error::ErrorKind;
 use crate::store::fault::{Call, FaultStore};
-use crate::store::{Objects, PutCreate, put_create, put_unique};
+use crate::store::{Objects, PutCreate, Retries, put_create, put_unique};
 
 /// A store that ignores the condition of a put, as old servers of the S3 protocol do.
 #[derive(Debug)]
@@ -113,10 +114,11 @@ async fn the_proof_costs_two_puts_once_and_one_in_the_next_process() {
 #[tokio::test]
 async fn a_large_object_goes_in_parts_and_comes_back_whole() {
     let (_, objects) = counted(&CloudLimits { part_bytes: 1000, ..CloudLimits::default() });
+    let retries = Retries::standard(Arc::new(SystemClock));
     for len in [999, 1000, 1001, 2000, 4321] {
         let bytes: Bytes = (0..len).map(|i: u32| i.to_le_bytes()[0]).collect();
         let name = format!("f/{len}");
-        let put = put_unique(&objects, &name, bytes.clone()).await.expect("put");
+        let put = put_unique(&objects, &name, bytes.clone(), &retries).await.expect("put");
         assert_eq!(put, PutCreate::Created);
         let got = crate::store::get(&objects, &name).await.expect("get");
         assert_eq!(got, Some(bytes), "{len}");
