@@ -219,7 +219,8 @@ fn zone_offset(text: &[u8]) -> Parsed<i64> {
 #[inline]
 fn pair(tens: u8, ones: u8) -> Option<u8> {
     let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
-    (tens <= 9 && ones <= 9).then_some(tens * 10 + ones)
+    // Not `then_some`: of other bytes the product overflows.
+    (tens <= 9 && ones <= 9).then(|| tens * 10 + ones)
 }
 
 /// Reads 1 to 18 digits.
@@ -240,6 +241,16 @@ mod tests {
     fn timestamp(text: &str, zoned: Zoned) -> Result<i64, &'static str> {
         parse_timestamp(text.as_bytes(), TimeUnit::Microsecond, zoned)
             .map_err(|refusal| refusal.code.id)
+    }
+
+    /// Found by fuzzing: the two digits were multiplied before they were known to be digits, which
+    /// ended a build with overflow checks.
+    #[test]
+    fn letters_in_the_place_of_digits_are_refused() {
+        for text in ["2026-11-21Txx:yy:zz", "2026-11-21T10:00:\u{fa}0Z", "2026-ab-cdT10:00:00"] {
+            assert_eq!(timestamp(text, Zoned::Naive), Err("MNT-1203"), "{text}");
+            assert_eq!(timestamp(text, Zoned::Utc), Err("MNT-1203"), "{text}");
+        }
     }
 
     #[test]

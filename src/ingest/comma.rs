@@ -30,6 +30,8 @@ pub(super) struct Sizes {
 
 pub(super) const SIZES: Sizes = Sizes { chunk: 1 << 20, piece: 64 << 20 };
 
+/// Separators that the longest record may have.
+const OVERHEAD_BYTES: u64 = 1 << 20;
 /// Chunks that the parser may refuse before it is not asked any more.
 const REFUSED_MAX: u32 = 8;
 
@@ -104,7 +106,9 @@ impl<R: Read> Chunks<R> {
             } else {
                 RecordSplitter::new().last_end(&self.pending).unwrap_or(0)
             };
-            let overlong = length(self.pending.len()) > self.limits.record_bytes_max;
+            // Doubled quotes and separators do not count for the limit of a record.
+            let most = self.limits.record_bytes_max.saturating_mul(2);
+            let overlong = length(self.pending.len()) > most.saturating_add(OVERHEAD_BYTES);
             if whole > 0 || (overlong && !self.pending.is_empty()) {
                 let whole = if whole > 0 { whole } else { self.pending.len() };
                 return Ok(Some(self.take(whole)));

@@ -3,43 +3,49 @@
 //! `FUZZ_EXECUTIONS` is the number of inputs of each target (those behind a socket get a tenth),
 //! `FUZZ_SEED` the seed, `FUZZ_TARGET` runs one target only. A failure prints the input; what was
 //! found once stands in `regressions`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
 
+mod regressions;
 mod seeds;
 mod targets;
 mod wire;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use proptest::test_runner::{RngAlgorithm, TestRng};
-use rand_core::Dice;
 use targets::Target;
 
-mod rand_core {
-    //! Numbers by chance from the generator of the property tests.
+/// Numbers by chance, the same ones for the same seed (SplitMix64).
+struct Dice(u64);
 
-    use super::{RngAlgorithm, TestRng};
-    use proptest::prelude::RngCore as _;
+impl Dice {
+    fn new(seed: u64, target: &str) -> Self {
+        let mixed = target
+            .bytes()
+            .fold(seed, |mixed, byte| mixed.wrapping_mul(0x0000_0100_0000_01b3) ^ u64::from(byte));
+        Self(mixed)
+    }
 
-    pub(crate) struct Dice(TestRng);
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
 
-    impl Dice {
-        pub(crate) fn new(seed: u64, target: &str) -> Self {
-            let mut bytes = [0; 32];
-            bytes[..8].copy_from_slice(&seed.to_le_bytes());
-            for (to, from) in bytes[8..].iter_mut().zip(target.bytes()) {
-                *to = from;
-            }
-            Self(TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
-        }
+    /// A number below `end`, which is not 0.
+    fn roll(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).unwrap()
+    }
 
-        /// A number below `end`, which is not 0.
-        pub(crate) fn roll(&mut self, end: usize) -> usize {
-            usize::try_from(self.0.next_u64() % end as u64).unwrap()
-        }
-
-        pub(crate) fn byte(&mut self) -> u8 {
-            self.0.next_u64().to_le_bytes()[0]
-        }
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[0]
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) const TARGETS: &[Target] = &[("rpc", rpc), ("nfs", nfs), ("nfs_lake",
 
 const NFS: (u32, u32) = (100_003, 3);
 const MOUNT: (u32, u32) = (100_005, 3);
+const LOOKUP: u32 = 3;
 /// Procedures of NFS version 3.
 const PROCEDURES: u32 = 22;
 /// Longer than any answer takes.
@@ -55,11 +56,18 @@ async fn start(files: Arc<dyn FileSystem>, settings: &Settings, paths: &[&str]) 
     let mount = |path: &&str| {
         let mut stream = connect(address);
         let reply = exchange(&mut stream, &call(MOUNT, 1, &opaque(path.as_bytes()))).unwrap();
-        assert_eq!(reply[24..28], [0; 4], "mount {path}");
-        reply[28..28 + 4 + 36].to_vec()
+        handle_in(&reply)
     };
     let roots = tokio::task::block_in_place(|| paths.iter().map(mount).collect());
     Fixture { address, server, roots, connection: Mutex::new(None) }
+}
+
+/// The handle at the beginning of the results of a call that went well.
+fn handle_in(reply: &[u8]) -> Vec<u8> {
+    assert_eq!(reply[24..28], [0; 4], "status");
+    let length = u32::from_be_bytes(reply[28..32].try_into().unwrap());
+    let padded = usize::try_from(length).unwrap().next_multiple_of(4);
+    reply[28..32 + padded].to_vec()
 }
 
 fn memory() -> &'static Fixture {
@@ -98,7 +106,14 @@ fn lake() -> &'static Fixture {
             let schema = Arc::new(Schema::new(fields));
             lake.create_table(&who, &table, schema, TableConfig::default()).await.unwrap();
             let vfs = Vfs::open(lake, &settings, clock).await.unwrap();
-            start(vfs, &settings, &["/", "/acme/shop", "/acme/shop/t.csv"]).await
+            let mut fixture = start(vfs, &settings, &["/", "/acme/shop"]).await;
+            let arguments = [&fixture.roots[1][..], &opaque(b"t.csv")].concat();
+            let table = tokio::task::block_in_place(|| {
+                let mut stream = connect(fixture.address);
+                handle_in(&exchange(&mut stream, &call(NFS, LOOKUP, &arguments)).unwrap())
+            });
+            fixture.roots.push(table);
+            fixture
         })
     })
 }
