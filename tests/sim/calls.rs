@@ -79,6 +79,8 @@ async fn prepare(lab: &Lab, operation: Operation) -> Gateway {
             lab.server.pin();
             done(gateway.append("orders", &[(4, 40)]).await).unwrap();
             assert!(lab.server.roll_back(6) || lab.server.roll_back(2));
+            // The lock is held again; nobody is left to give it back.
+            lab.world.wait(std::time::Duration::from_secs(60)).await;
             return lab.gateway(0);
         }
         _ => {}

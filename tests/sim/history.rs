@@ -1,6 +1,7 @@
 //! What was asked and answered, and whether the lake agrees with it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mountable::error::{ErrorKind, Result};
@@ -40,7 +41,7 @@ pub(crate) struct Entry {
 
 /// Everything that was asked, in order of asking.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct History(Arc<Mutex<Vec<Entry>>>);
+pub(crate) struct History(Arc<Mutex<Vec<Entry>>>, Arc<AtomicUsize>);
 
 impl History {
     pub(crate) fn ask(&self, world: &World, asked: Asked) -> usize {
@@ -65,6 +66,15 @@ impl History {
         let mut all = self.0.lock().unwrap();
         all[at].answer = answer;
         all[at].until = world.now_ns();
+    }
+
+    /// Which of its names the table had last.
+    pub(crate) fn place(&self) -> usize {
+        self.1.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn moved_to(&self, place: usize) {
+        self.1.store(place, Ordering::SeqCst);
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
@@ -199,7 +209,7 @@ mod tests {
     }
 
     fn judge(entries: Vec<Entry>, rows: &[Row]) -> Vec<String> {
-        History(Arc::new(Mutex::new(entries))).contradictions(rows)
+        History(Arc::new(Mutex::new(entries)), Arc::default()).contradictions(rows)
     }
 
     fn append(id: i64, answer: Answer, from: u64) -> Entry {

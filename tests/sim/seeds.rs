@@ -108,7 +108,9 @@ async fn work(gateway: &Gateway, history: &History, left: &mut usize) {
 
 async fn ask(gateway: &Gateway, history: &History) {
     let world = &gateway.life.world;
-    let name = NAMES[world.draw(|dice| usize::from(dice.chance(250)))];
+    // Mostly the name that worked last.
+    let other = world.draw(|dice| usize::from(dice.chance(60)));
+    let name = NAMES[(history.place() + other) % 2];
     let known = history.known_ids();
     let pick = |world: &World| known[world.draw(|dice| dice.below(known.len() as u64)) as usize];
     let what = world.draw(|dice| dice.below(100));
@@ -132,14 +134,22 @@ async fn ask(gateway: &Gateway, history: &History) {
         82..88 => {
             let [from, to] = if name == NAMES[0] { NAMES } else { [NAMES[1], NAMES[0]] };
             let outcome = gateway.rename(from, to).await.map(|_| ());
+            if outcome.is_ok() {
+                history.moved_to(NAMES.iter().position(|name| *name == to).unwrap());
+            }
             world.note(&format!("rename of {from}: {outcome:?}"));
         }
-        88..92 => {
+        88..91 => {
             let outcome = gateway.drop_table(name).await;
             world.note(&format!("drop of {name}: {outcome:?}"));
         }
-        92..98 => {
-            let outcome = gateway.restore().await.map(|_| ());
+        91..98 => {
+            let restored = gateway.restore().await;
+            if let Ok(snapshot) = &restored {
+                let at = NAMES.iter().position(|name| *name == snapshot.table.simple_name.as_str());
+                history.moved_to(at.unwrap());
+            }
+            let outcome = restored.map(|_| ());
             world.note(&format!("restore: {outcome:?}"));
         }
         _ => world.wait(Duration::from_millis(world.draw(|dice| dice.below(500)))).await,
