@@ -40,7 +40,6 @@ impl Gateway {
     ) -> Result<Self> {
         check_address(settings)?;
         check_port(settings.nfs)?;
-        std::fs::create_dir_all(&settings.state)?;
         let vfs = Vfs::open(lake, settings, Arc::clone(clock)).await?;
         let files: Arc<dyn FileSystem> = vfs.clone();
         let server = match Server::start(files, settings, Arc::clone(clock)).await {

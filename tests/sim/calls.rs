@@ -4,6 +4,7 @@
 use mountable::error::{ErrorKind, Result};
 use mountable::lake::CommitOutcome;
 
+use crate::counts::count;
 use crate::lab::{Gateway, Lab, Row};
 use crate::world::{Fate, Weather, World};
 
@@ -204,9 +205,9 @@ fn any_call_of_any_operation_may_fail() {
             assert!(n > 2, "{operation:?} makes no calls");
         }
     }
-    println!(
-        "COUNT fail the n-th call: {cases} cases of {} operations x 3 ways, {refused} refused, \
+    count(&format!(
+        "fail the n-th call: {cases} cases of {} operations x 3 ways, {refused} refused, \
          0 half done",
         OPERATIONS.len()
-    );
+    ));
 }

@@ -45,27 +45,42 @@ pub(crate) struct History(Arc<Mutex<Vec<Entry>>>, Arc<AtomicUsize>);
 
 impl History {
     pub(crate) fn ask(&self, world: &World, asked: Asked) -> usize {
+        let text = format!("{asked:?}");
+        let at = self.ask_at(world.now_ns(), asked);
+        world.note(&format!("ask {at} {text}"));
+        at
+    }
+
+    pub(crate) fn ask_at(&self, from: u64, asked: Asked) -> usize {
         let mut all = self.0.lock().unwrap();
-        let from = world.now_ns();
-        world.note(&format!("ask {} {asked:?}", all.len()));
         all.push(Entry { asked, from, until: u64::MAX, answer: Answer::Open });
         all.len() - 1
     }
 
     pub(crate) fn answer(&self, world: &World, at: usize, outcome: &Result<CommitOutcome>) {
-        let answer = match outcome {
-            Ok(CommitOutcome::Committed { snapshot, .. }) => Answer::Done(snapshot.version),
-            Err(error) if error.kind() == ErrorKind::Unknown => Answer::Unknown,
-            Ok(_) | Err(_) => Answer::Refused,
-        };
+        let answer = self.answer_at(world.now_ns(), at, outcome);
         let said = match outcome {
             Err(error) => error.to_string(),
             Ok(_) => String::new(),
         };
         world.note(&format!("answer {at} {answer:?} {said}"));
+    }
+
+    pub(crate) fn answer_at(
+        &self,
+        until: u64,
+        at: usize,
+        outcome: &Result<CommitOutcome>,
+    ) -> Answer {
+        let answer = match outcome {
+            Ok(CommitOutcome::Committed { snapshot, .. }) => Answer::Done(snapshot.version),
+            Err(error) if error.kind() == ErrorKind::Unknown => Answer::Unknown,
+            Ok(_) | Err(_) => Answer::Refused,
+        };
         let mut all = self.0.lock().unwrap();
         all[at].answer = answer;
-        all[at].until = world.now_ns();
+        all[at].until = until;
+        answer
     }
 
     /// Which of its names the table had last.
