@@ -1,6 +1,6 @@
 //! A gateway of our own as a process, and a client that sends it any bytes.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -75,10 +75,9 @@ impl Gateway {
     /// Starts it with the log wherever the command sends it.
     pub(crate) fn start_logged(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line)
-            .unwrap_or_else(|error| panic!("gateway is not ready: {line:?} {error}"));
+        let said = serde_json::Deserializer::from_reader(child.stdout.take().unwrap());
+        let ready: serde_json::Value =
+            said.into_iter().next().expect("the gateway says that it is ready").unwrap();
         let address = ready["nfs"].as_str().unwrap().parse().unwrap();
         Self { child, address }
     }
