@@ -13,7 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from runner import Env, run_all, select  # noqa: E402
 
-MODULES = ("read", "write", "refused", "tree", "restart", "bad", "redis", "real", "big", "python")
+MODULES = (
+    "read", "write", "refused", "fuse", "tree", "restart", "bad", "redis", "s3", "real", "big",
+    "python",
+)  # fmt: skip
 
 
 def main():

@@ -12,6 +12,9 @@ pub(super) const ORGANIZATIONS: &str = "mountable:organizations";
 /// What every key begins with.
 pub(super) const FIRST_WORD: &str = "supertable:";
 
+/// What every key of ours begins with.
+pub(super) const OWN_FIRST_WORD: &str = "mountable:";
+
 /// Pattern of the roots of all SuperTables of all organizations.
 pub(super) const ANY_ROOT: &str = "supertable:*:lakes:*:meta:root";
 
@@ -87,6 +90,11 @@ pub(super) fn audit(organization: &OrgName) -> String {
     format!("supertable:{organization}:system:audit:stream")
 }
 
+/// Whether a key is that of an audit stream.
+pub(super) fn is_audit(key: &str) -> bool {
+    key.starts_with(FIRST_WORD) && key.ends_with(":system:audit:stream")
+}
+
 /// A key below the SuperTable's roles and users: `roles:index`, `users:doc:{id}`, ...
 pub(super) fn rbac(id: &SuperId, rest: &str) -> String {
     format!("{}rbac:{rest}", super_prefix(id))
@@ -116,6 +124,8 @@ pub(super) fn doc(key: &DocKey) -> Place {
             super_prefix(&table.super_id()),
             table.simple_name
         )),
+        DocKey::SchemaDocument(table) => Place::Key(schema(table)),
+        DocKey::RowIdCounter(table) => Place::Key(row_ids(table)),
     }
 }
 

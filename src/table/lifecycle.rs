@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::catalog::{AuditFields, DocKey, Expected, Leaf, LeafSwap, Required, SwapOutcome};
 use crate::clock::{now_ms, random_hex};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ident::TableId;
 use crate::store::{self, PutCreate};
 use crate::table::Table;
 use crate::table::codec::{self, NewDocument, StoredLayout};
@@ -222,14 +223,8 @@ impl Table {
         leaf: &Leaf,
         audit: Vec<AuditFields>,
     ) -> Result<()> {
-        let mut entry = end.content.get(DROPPED).cloned().unwrap_or_default();
-        if let Some(entry) = entry.as_object_mut() {
-            entry.insert("mark".to_owned(), end.path.as_str().into());
-            entry.insert("mark_version".to_owned(), end.version.into());
-        }
-        let ms = entry.get("dropped_ms").and_then(json::as_integer).unwrap_or(tip.committed_ms);
-        let key = DocKey::Trash(self.id.super_id(), format!("{}_{ms}", self.id.simple_name));
-        let bytes = Bytes::from(entry.to_string());
+        let (name, bytes) = trash_entry(&self.id, tip, end);
+        let key = DocKey::Trash(self.id.super_id(), name);
         let requires = Required::Doc(key.clone());
         for _ in 0..ROUNDS_MAX {
             self.parts.catalog.put_doc(&key, Expected::Absent, bytes.clone()).await?;
@@ -339,4 +334,15 @@ impl Table {
             Published::Lost => self.load(&prepared.snapshot.path).await,
         }
     }
+}
+
+/// Name and document in the trash of a table that `end` dropped behind `tip`.
+pub(crate) fn trash_entry(id: &TableId, tip: &Snapshot, end: &End) -> (String, Bytes) {
+    let mut entry = end.content.get(DROPPED).cloned().unwrap_or_default();
+    if let Some(entry) = entry.as_object_mut() {
+        entry.insert("mark".to_owned(), end.path.as_str().into());
+        entry.insert("mark_version".to_owned(), end.version.into());
+    }
+    let ms = entry.get("dropped_ms").and_then(json::as_integer).unwrap_or(tip.committed_ms);
+    (format!("{}_{ms}", id.simple_name), Bytes::from(entry.to_string()))
 }

@@ -250,6 +250,17 @@ impl Table {
         snapshot: &Arc<Snapshot>,
         audit: Vec<AuditFields>,
     ) -> Result<Option<Bytes>> {
+        self.point_to_and_release(leaf, snapshot, audit, "").await
+    }
+
+    /// [`Self::point_to`] that also releases the lock that `token` holds (empty = none).
+    pub(crate) async fn point_to_and_release(
+        &self,
+        leaf: &Leaf,
+        snapshot: &Arc<Snapshot>,
+        audit: Vec<AuditFields>,
+        token: &str,
+    ) -> Result<Option<Bytes>> {
         let version = parse_leaf(&leaf.raw)?.version.saturating_add(1);
         let raw = leaf_bytes(version, snapshot);
         let schema = schema::to_document(&snapshot.schema)?;
@@ -263,7 +274,11 @@ impl Table {
             audit,
             requires: None,
         };
-        match self.parts.catalog.swap(swap).await? {
+        let outcome = match token {
+            "" => self.parts.catalog.swap(swap).await?,
+            token => self.parts.catalog.swap_and_release(swap, token).await?,
+        };
+        match outcome {
             SwapOutcome::Swapped { .. } => {
                 let entry = (raw.clone(), Arc::clone(snapshot));
                 self.parts.caches.leaves.insert(self.id.clone(), entry);

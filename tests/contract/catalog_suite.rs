@@ -349,6 +349,31 @@ pub(crate) async fn a_lock_has_one_holder_until_it_expires(
     assert!(one.acquire(&other, "d", long).await.expect("lock"), "another table");
 }
 
+pub(crate) async fn a_swap_releases_the_lock_of_its_token_only(
+    one: &SharedCatalog,
+    two: &SharedCatalog,
+) {
+    let id = table("acme/shop/orders");
+    let long = Duration::from_secs(60);
+    put(one, &id, "leaf 1").await;
+    assert!(one.acquire(&id, "a", long).await.expect("lock"));
+    let (first, second, third): (Bytes, Bytes, Bytes) =
+        ("leaf 1".into(), "leaf 2".into(), "leaf 3".into());
+    let other = swap(&id, Some(&first), Some(&second));
+    let outcome = two.swap_and_release(other, "b").await.expect("swap");
+    assert!(matches!(outcome, SwapOutcome::Swapped { .. }), "{outcome:?}");
+    assert!(!two.acquire(&id, "b", long).await.expect("lock"), "it is another one's");
+    let late = swap(&id, Some(&first), Some(&third));
+    let outcome = one.swap_and_release(late, "a").await.expect("swap");
+    assert!(matches!(outcome, SwapOutcome::Moved { .. }), "{outcome:?}");
+    assert!(!two.acquire(&id, "b", long).await.expect("lock"), "nothing was swapped");
+    let outcome =
+        one.swap_and_release(swap(&id, Some(&second), Some(&third)), "a").await.expect("swap");
+    assert!(matches!(outcome, SwapOutcome::Swapped { .. }), "{outcome:?}");
+    assert!(two.acquire(&id, "b", long).await.expect("lock"), "it is free");
+    assert!(!one.release(&id, "a").await.expect("lock"));
+}
+
 pub(crate) async fn row_ids_are_never_given_twice(one: &SharedCatalog, two: &SharedCatalog) {
     let id = table("acme/shop/orders");
     let tries = (0..40_u64).map(|writer| {
