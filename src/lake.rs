@@ -249,6 +249,13 @@ impl Lake {
         Arc::clone(&entry.1)
     }
 
+    /// Notes a snapshot that was just made; the answer is that very snapshot, also if a newer one
+    /// is known by now: its maker must not take the rows of others for its own.
+    fn remember_own(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        let newest = self.remember(Arc::clone(&snapshot));
+        if newest.path == snapshot.path { newest } else { snapshot }
+    }
+
     fn forget(&self, id: &TableId) {
         self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
@@ -383,7 +390,7 @@ impl Lake {
         if let Err(error) = self.0.catalog.audit(&id.organization, &event).await {
             tracing::warn!(table = %id, %error, "go on without the audit event of a creation");
         }
-        Ok(self.remember(snapshot))
+        Ok(self.remember_own(snapshot))
     }
 
     /// A writer for new rows of a table.
@@ -446,7 +453,7 @@ impl Lake {
                 telemetry::ROWS_INSERTED.add(inserted);
                 telemetry::ROWS_UPDATED.add(updated);
                 telemetry::ROWS_DELETED.add(deleted);
-                let snapshot = self.remember(snapshot);
+                let snapshot = self.remember_own(snapshot);
                 Ok(CommitOutcome::Committed { snapshot, inserted, updated, deleted })
             }
             other => {
@@ -531,7 +538,7 @@ impl Lake {
         let audit = self.event(who, &table, "table_restore", detail);
         let lineage = self.lineage(who, "restore", trash_name);
         let snapshot = self.table(&table).restore_dropped(trash_name, lineage, audit).await?;
-        Ok(self.remember(snapshot))
+        Ok(self.remember_own(snapshot))
     }
 
     /// Renames a table, also between SuperTables; its history goes with it.
@@ -553,6 +560,6 @@ impl Lake {
         let renamed = self.table(from).rename(to, lineage, audit).await;
         self.forget(from);
         self.forget(to);
-        Ok(self.remember(renamed?))
+        Ok(self.remember_own(renamed?))
     }
 }

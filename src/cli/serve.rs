@@ -56,7 +56,6 @@ impl Gateway {
             check_address(settings)?;
             check_port(settings.nfs)?;
         }
-        std::fs::create_dir_all(&settings.state)?;
         let vfs = Vfs::open(lake, settings, Arc::clone(clock)).await?;
         let mut gateway = Self { vfs, server: None, mount: None };
         match gateway.open(settings, clock, fronts).await {

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -39,7 +39,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Opened> {
 
 /// Copies a stream to a file that nobody else can open and that vanishes with this process.
 pub(super) fn spool(reader: &mut impl Read, options: &Options) -> Result<Opened> {
-    std::fs::create_dir_all(&options.spool)?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.spool)?;
     let path = options.spool.join(format!("load-{}", random_hex(&*options.clock)));
     let mut file =
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;

@@ -239,7 +239,11 @@ pub(super) fn later(time: FileTime) -> FileTime {
     FileTime { seconds: time.seconds, nanos: time.nanos + 1 }
 }
 
-fn make_private_directory(path: &Path) -> Result<()> {
+/// Makes a directory for this user only, with all above it.
+///
+/// # Errors
+/// As the file system's.
+pub(super) fn make_private_directory(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     Ok(())
@@ -248,11 +252,7 @@ fn make_private_directory(path: &Path) -> Result<()> {
 /// Makes the state directory and keeps other processes out of it.
 fn take_state_directory(path: &Path) -> Result<std::fs::File> {
     make_private_directory(path).map_err(|error| error.with("state directory", path.display()))?;
-    let lock = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path.join("lock"))?;
+    let lock = super::staged::private().write(true).open(path.join("lock"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
         |error| {
             Error::new(

@@ -5,7 +5,7 @@
 //! fresh look-up per handle, never data.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -58,7 +58,7 @@ impl Inodes {
                 }
             }
         }
-        let log = OpenOptions::new().create(true).append(true).open(&path)?;
+        let log = super::staged::private().append(true).open(&path)?;
         Ok(Self { maps: RwLock::new(maps), log: Mutex::new(log) })
     }
 

@@ -172,8 +172,9 @@ impl Vfs {
     ) -> Result<()> {
         use std::io::Write as _;
         let directory = self.rejected_directory(&slot.table);
-        std::fs::create_dir_all(&directory)?;
-        let mut file = std::fs::File::create(directory.join(format!("{attempt}.csv")))?;
+        super::gateway::make_private_directory(&directory)?;
+        let place = directory.join(format!("{attempt}.csv"));
+        let mut file = super::staged::private().write(true).truncate(true).open(place)?;
         let mut at = 0;
         if let Some(base) = edit.same_base()
             && text.len() > base.len()

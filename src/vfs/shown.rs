@@ -5,7 +5,7 @@
 //! over the old snapshot.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -113,9 +113,9 @@ impl ShownLog {
         for line in &lines {
             append(&mut text, line)?;
         }
-        std::fs::write(&fresh, text)?;
+        super::staged::write_private(&fresh, &text)?;
         std::fs::rename(&fresh, &path)?;
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let file = super::staged::private().append(true).open(&path)?;
         Ok((Self(Mutex::new(file)), lines))
     }
 

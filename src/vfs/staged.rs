@@ -364,7 +364,7 @@ impl Drop for StagedFile {
 /// As the file system's.
 pub(super) fn write_note(area: &StagingArea, id: u64, text: &[u8]) -> Result<()> {
     let fresh = area.directory.join(format!("{id:016x}.note"));
-    std::fs::write(&fresh, text)?;
+    write_private(&fresh, text)?;
     std::fs::rename(&fresh, area.directory.join(format!("{id:016x}.json")))?;
     Ok(())
 }
@@ -393,9 +393,28 @@ fn open_private(path: &Path, create_new: bool) -> Result<File> {
     if create_new {
         options.create(true).truncate(!log);
     }
+    Ok(never_through_a_link(&mut options).open(path)?)
+}
+
+fn never_through_a_link(options: &mut OpenOptions) -> &mut OpenOptions {
     let flags = rustix::fs::OFlags::NOFOLLOW.bits() | rustix::fs::OFlags::CLOEXEC.bits();
-    options.custom_flags(i32::try_from(flags).unwrap_or(0));
-    Ok(options.open(path)?)
+    options.custom_flags(i32::try_from(flags).unwrap_or(0))
+}
+
+/// How files of the state directory are made: for this user only, never through a symbolic link.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    never_through_a_link(options.create(true).mode(0o600));
+    options
+}
+
+/// Writes a private file anew.
+///
+/// # Errors
+/// As the file system's.
+pub(super) fn write_private(path: &Path, text: &[u8]) -> Result<()> {
+    use std::io::Write as _;
+    Ok(private().write(true).truncate(true).open(path)?.write_all(text)?)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! An index depends only on the immutable file and the shown columns. The directory is a cache:
 //! losing it costs time.
 
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -202,9 +204,12 @@ fn read_index(place: &Path) -> Option<OffsetIndex> {
 /// Writes under another name first, so that readers see all of it or nothing.
 fn write_index(place: &Path, draft: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(dir) = place.parent() {
-        std::fs::create_dir_all(dir)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
-    std::fs::write(draft, bytes)?;
+    // The index tells lengths of values: for this user only.
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(draft)?.write_all(bytes)?;
     std::fs::rename(draft, place)?;
     Ok(())
 }

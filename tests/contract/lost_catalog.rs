@@ -86,6 +86,7 @@ async fn an_old_backup_of_redis_is_brought_up_to_date() {
         now_ms: 1,
         bump_root: false,
         audit: Vec::new(),
+        requires: None,
     };
     assert!(matches!(catalog.swap(back).await, Ok(SwapOutcome::Swapped { .. })));
     let lake = door(&objects, &catalog);

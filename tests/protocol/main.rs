@@ -15,6 +15,8 @@
     reason = "tests"
 )]
 
+#[path = "../counts/mod.rs"]
+mod counts;
 mod gateway;
 mod losing;
 mod rules;

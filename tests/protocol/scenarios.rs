@@ -1,5 +1,6 @@
 //! What is explored, and what must come out.
 
+use crate::counts::count;
 use crate::rules::Operation::{Commit, Create, Drop, Rename};
 use crate::rules::{Foreign, Operation, Protocol, Scenario};
 use crate::search::{Found, explore, shortest_way};
@@ -122,7 +123,7 @@ fn must_hold(scenario: &Scenario) -> u64 {
 
 fn must_all_hold(what: &str, scenarios: &[Scenario]) {
     let states: u64 = scenarios.iter().map(must_hold).sum();
-    println!("COUNT protocol model, {what}: {states} states in {} scenarios", scenarios.len());
+    count(&format!("protocol model, {what}: {states} states in {} scenarios", scenarios.len()));
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn losing_protocols_lose() {
             assert_eq!(loses, losing.contains(&index), "{protocol:?}: {}", scenario.name);
         }
     }
-    println!("COUNT protocol model, negative controls: {failed} of 50 lose, {states} states");
+    count(&format!("protocol model, negative controls: {failed} of 50 lose, {states} states"));
 }
 
 /// Our protocol with one rule taken away.
@@ -200,5 +201,5 @@ fn every_rule_is_needed() {
         };
         assert!(count > 0, "{protocol:?} keeps its promises: {found:?}");
     }
-    println!("COUNT protocol model, rules taken away: 6 of 6 are noticed");
+    count(&format!("protocol model, rules taken away: 6 of 6 are noticed"));
 }

@@ -1,6 +1,7 @@
 //! What was asked and answered, and whether the lake agrees with it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mountable::error::{ErrorKind, Result};
@@ -40,31 +41,55 @@ pub(crate) struct Entry {
 
 /// Everything that was asked, in order of asking.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct History(Arc<Mutex<Vec<Entry>>>);
+pub(crate) struct History(Arc<Mutex<Vec<Entry>>>, Arc<AtomicUsize>);
 
 impl History {
     pub(crate) fn ask(&self, world: &World, asked: Asked) -> usize {
+        let text = format!("{asked:?}");
+        let at = self.ask_at(world.now_ns(), asked);
+        world.note(&format!("ask {at} {text}"));
+        at
+    }
+
+    pub(crate) fn ask_at(&self, from: u64, asked: Asked) -> usize {
         let mut all = self.0.lock().unwrap();
-        let from = world.now_ns();
-        world.note(&format!("ask {} {asked:?}", all.len()));
         all.push(Entry { asked, from, until: u64::MAX, answer: Answer::Open });
         all.len() - 1
     }
 
     pub(crate) fn answer(&self, world: &World, at: usize, outcome: &Result<CommitOutcome>) {
-        let answer = match outcome {
-            Ok(CommitOutcome::Committed { snapshot, .. }) => Answer::Done(snapshot.version),
-            Err(error) if error.kind() == ErrorKind::Unknown => Answer::Unknown,
-            Ok(_) | Err(_) => Answer::Refused,
-        };
+        let answer = self.answer_at(world.now_ns(), at, outcome);
         let said = match outcome {
             Err(error) => error.to_string(),
             Ok(_) => String::new(),
         };
         world.note(&format!("answer {at} {answer:?} {said}"));
+    }
+
+    pub(crate) fn answer_at(
+        &self,
+        until: u64,
+        at: usize,
+        outcome: &Result<CommitOutcome>,
+    ) -> Answer {
+        let answer = match outcome {
+            Ok(CommitOutcome::Committed { snapshot, .. }) => Answer::Done(snapshot.version),
+            Err(error) if error.kind() == ErrorKind::Unknown => Answer::Unknown,
+            Ok(_) | Err(_) => Answer::Refused,
+        };
         let mut all = self.0.lock().unwrap();
         all[at].answer = answer;
-        all[at].until = world.now_ns();
+        all[at].until = until;
+        answer
+    }
+
+    /// Which of its names the table had last.
+    pub(crate) fn place(&self) -> usize {
+        self.1.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn moved_to(&self, place: usize) {
+        self.1.store(place, Ordering::SeqCst);
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
@@ -163,7 +188,7 @@ fn wrong_value(entries: &[Entry], (id, value): Row, first: i64) -> Option<String
     (!open).then(|| format!("row {id} is {value}, last acknowledged {last:?}, first {first}"))
 }
 
-/// What is acknowledged before something else is asked has the lower version, and no two have one.
+/// What is acknowledged before something else is asked has the lower version.
 fn order(entries: &[Entry]) -> Vec<String> {
     let mut found = Vec::new();
     let mut done: Vec<(u64, &Entry)> = entries
@@ -174,9 +199,12 @@ fn order(entries: &[Entry]) -> Vec<String> {
         })
         .collect();
     done.sort_by_key(|(version, _)| *version);
+    // Commits that are under way together may become one version.
     for two in done.windows(2) {
-        if two[0].0 == two[1].0 {
-            found.push(format!("two commits are version {}", two[0].0));
+        let (one, other) = (two[0].1, two[1].1);
+        let apart = one.until < other.from || other.until < one.from;
+        if two[0].0 == two[1].0 && apart {
+            found.push(format!("two commits at different times are version {}", two[0].0));
         }
     }
     // In order of versions no one may have ended before an earlier version began.
@@ -199,7 +227,7 @@ mod tests {
     }
 
     fn judge(entries: Vec<Entry>, rows: &[Row]) -> Vec<String> {
-        History(Arc::new(Mutex::new(entries))).contradictions(rows)
+        History(Arc::new(Mutex::new(entries)), Arc::default()).contradictions(rows)
     }
 
     fn append(id: i64, answer: Answer, from: u64) -> Entry {
@@ -216,7 +244,7 @@ mod tests {
             (vec![append(1, Answer::Refused, 0)], &[(1, 0)]),
             (vec![], &[(1, 0)]),
             (vec![append(1, Answer::Done(2), 0), append(2, Answer::Done(1), 5)], &[(1, 0), (2, 0)]),
-            (vec![append(1, Answer::Done(1), 0), append(2, Answer::Done(1), 0)], &[(1, 0), (2, 0)]),
+            (vec![append(1, Answer::Done(1), 0), append(2, Answer::Done(1), 5)], &[(1, 0), (2, 0)]),
             (vec![entry(Asked::Append(vec![(1, 0), (2, 0)]), Answer::Open, 0)], &[(1, 0)]),
             (
                 vec![

@@ -11,11 +11,13 @@ use mountable::lake::{
     At, ChangeSet, CommitOutcome, Edit, Lake, OnExistingKey, OrgName, Principal, Snapshot, SuperId,
     TableConfig, TableId,
 };
+use mountable::store::Objects;
 use object_store::memory::InMemory;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::catalog::{Server, SimCatalog};
+use crate::linear::Overwriting;
 use crate::store::SimStore;
 use crate::world::{Life, World};
 
@@ -25,13 +27,15 @@ pub(crate) struct Lab {
     pub(crate) world: World,
     pub(crate) server: Server,
     objects: Arc<InMemory>,
+    /// Whether the store overwrites what it should refuse.
+    broken: bool,
 }
 
 /// A gateway, until it dies.
 #[derive(Debug, Clone)]
 pub(crate) struct Gateway {
     pub(crate) lake: Lake,
-    pub(crate) life: Life,
+    life: Option<Life>,
     who: Principal,
 }
 
@@ -49,44 +53,80 @@ pub(crate) type Row = (i64, i64);
 
 impl Lab {
     pub(crate) fn new(world: &World) -> Self {
-        Self { world: world.clone(), server: Server::default(), objects: Arc::default() }
+        Self {
+            world: world.clone(),
+            server: Server::default(),
+            objects: Arc::default(),
+            broken: false,
+        }
+    }
+
+    /// The same over a store without create-only puts.
+    pub(crate) fn broken(world: &World) -> Self {
+        Self { broken: true, ..Self::new(world) }
     }
 
     /// A gateway without anything cached.
     pub(crate) fn gateway(&self, number: usize) -> Gateway {
         let life = Life::new(&self.world, number);
         let clock: SharedClock = Arc::new(life.clone());
-        let objects = Arc::new(SimStore { inner: Arc::clone(&self.objects), life: life.clone() });
+        let objects: Objects =
+            Arc::new(SimStore { inner: Arc::clone(&self.objects), life: life.clone() });
+        let objects = if self.broken { Arc::new(Overwriting(objects)) } else { objects };
         let catalog: SharedCatalog =
             Arc::new(SimCatalog { server: self.server.clone(), life: life.clone() });
-        let mut settings = Settings { cache_bytes: 4 << 20, ..Settings::default() };
-        settings.timing.pointer = std::time::Duration::from_millis(1);
-        let lake = Lake::from_parts(&settings, objects, catalog, clock).unwrap();
-        let who = Principal {
-            uid: 0,
-            client: format!("gateway {number}"),
-            role: "superadmin".to_owned(),
-            read_only: false,
-        };
-        Gateway { lake, life, who }
+        let client = format!("gateway {number}");
+        Gateway { life: Some(life), ..gateway_of(&client, objects, catalog, clock) }
     }
 
     /// Makes `acme/shop` with a table of no rows and the key `id`.
     pub(crate) async fn furnish(&self) {
-        let gateway = self.gateway(99);
-        gateway
-            .lake
-            .create_organization(&gateway.who, &OrgName::new("acme").unwrap())
-            .await
-            .unwrap();
-        let id = SuperId::parse("acme/shop").unwrap();
-        gateway.lake.create_super(&gateway.who, &id).await.unwrap();
-        gateway.create("orders").await.unwrap();
+        furnish(&self.gateway(99)).await;
         self.server.pin();
     }
 }
 
+/// A gateway over any store and catalogue.
+pub(crate) fn gateway_over(
+    objects: Objects,
+    catalog: SharedCatalog,
+    clock: SharedClock,
+) -> Gateway {
+    gateway_of("client", objects, catalog, clock)
+}
+
+fn gateway_of(
+    client: &str,
+    objects: Objects,
+    catalog: SharedCatalog,
+    clock: SharedClock,
+) -> Gateway {
+    let mut settings = Settings { cache_bytes: 4 << 20, ..Settings::default() };
+    settings.timing.pointer = std::time::Duration::from_millis(1);
+    let lake = Lake::from_parts(&settings, objects, catalog, clock).unwrap();
+    let who = Principal {
+        uid: 0,
+        client: client.to_owned(),
+        role: "superadmin".to_owned(),
+        read_only: false,
+    };
+    Gateway { lake, life: None, who }
+}
+
+/// Makes `acme/shop/orders`.
+pub(crate) async fn furnish(gateway: &Gateway) {
+    gateway.lake.create_organization(&gateway.who, &OrgName::new("acme").unwrap()).await.unwrap();
+    let id = SuperId::parse("acme/shop").unwrap();
+    gateway.lake.create_super(&gateway.who, &id).await.unwrap();
+    gateway.create("orders").await.unwrap();
+}
+
 impl Gateway {
+    /// Its hold on the simulated world.
+    pub(crate) fn life(&self) -> &Life {
+        self.life.as_ref().unwrap()
+    }
+
     pub(crate) async fn create(&self, name: &str) -> Result<Arc<Snapshot>> {
         let config = TableConfig { keys: vec!["id".to_owned()], ..TableConfig::default() };
         self.lake.create_table(&self.who, &table(name), schema(), config).await

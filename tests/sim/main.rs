@@ -18,8 +18,12 @@
 
 mod calls;
 mod catalog;
+#[path = "../counts/mod.rs"]
+mod counts;
 mod history;
 mod lab;
+mod linear;
 mod seeds;
 mod store;
+mod unlocked;
 mod world;

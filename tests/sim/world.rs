@@ -171,14 +171,20 @@ impl World {
     /// Runs a future to its end in virtual time.
     pub(crate) fn run<F: Future>(&self, work: F) -> F::Output {
         // One thread for blocking work: when a job of ours comes back, all before it are done.
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
         let watched = Watched { work: Box::pin(work), polls: Arc::clone(&self.polls) };
         runtime.block_on(async {
+            // A task of its own: its turns must not count as the work's.
+            let world = self.clone();
+            let driver = tokio::spawn(async move { world.drive().await });
             tokio::select! {
                 biased;
                 done = watched => done,
-                () = self.drive() => unreachable!("the driver does not end"),
+                stuck = driver => panic!("{stuck:?}: {}", self.last(30)),
             }
         })
     }
