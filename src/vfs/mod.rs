@@ -13,6 +13,7 @@ mod attr;
 mod away;
 mod base;
 mod compared;
+mod conflicts;
 mod edits;
 mod empty;
 pub mod error;
