@@ -146,7 +146,10 @@ impl Vfs {
         let (offset, data) = self.behind_saved(slot, &key, offset, data).await?;
         let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
         if len > 0
-            && let Err(error) = self.change_edit(slot, &key, |file| file.write(offset, &data))
+            && let Err(error) = self.change_edit(slot, &key, |file| {
+                file.write(offset, &data)?;
+                file.set_unsettled(stability == Stability::Unstable)
+            })
         {
             return Err(self.give_up(slot, &key, error).await);
         }
