@@ -18,12 +18,15 @@ use crate::error::Result;
 use crate::lake::CsvView;
 
 impl Vfs {
-    /// The edit of a handle, begun over what the client was shown if there is none.
+    /// The edit of a handle, begun over what the client was shown if there is none. A text that
+    /// replaces all of it was made of what the author had read: a client looks the name up anew
+    /// when it opens the file to write it, so its handle may show what it has never read.
     pub(super) async fn edit(
         &self,
         caller: &Caller,
         slot: &Slot,
         handle: Handle,
+        replaces: Replaces,
     ) -> FsResult<EditKey> {
         let key = slot.key(caller, handle);
         if slot.state().edits.contains_key(&key) || self.go_on(caller, slot, &key).await? {
@@ -48,7 +51,12 @@ impl Vfs {
                 (file, Some(Arc::clone(&base)))
             }
         };
-        let edit = self.new_edit(caller, file, below, Some(base));
+        let read = slot.state().seen(&caller.client, version);
+        let against = match read.filter(|read| replaces == Replaces::All && *read < version) {
+            Some(read) => self.view_at(caller, slot, read).await?,
+            None => base,
+        };
+        let edit = self.new_edit(caller, file, below, Some(against));
         self.begin_edit(slot, &key, edit)?;
         Ok(key)
     }
@@ -142,7 +150,7 @@ impl Vfs {
             return Ok(WriteReply { count, stability, verifier });
         }
         self.check_verdict(slot, &slot.key(caller, handle), offset)?;
-        let key = self.edit(caller, slot, handle).await?;
+        let key = self.edit(caller, slot, handle, Replaces::Parts).await?;
         let (offset, data) = self.behind_saved(slot, &key, offset, data).await?;
         let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
         if len > 0
@@ -298,7 +306,8 @@ impl Vfs {
             }
             self.shorten_saved(slot, &key, size)?;
             slot.state().verdicts.remove(&key);
-            let key = self.edit(caller, slot, handle).await?;
+            let replaces = if size == 0 { Replaces::All } else { Replaces::Parts };
+            let key = self.edit(caller, slot, handle, replaces).await?;
             self.change_edit(slot, &key, |file| file.truncate(size))?;
             self.sync_edit(slot, &key).await?;
             self.schedule(slot, &key, Decision::Settle);
@@ -325,6 +334,15 @@ impl Vfs {
         }
         Ok(())
     }
+}
+
+/// How much of a file the first change of an edit replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replaces {
+    /// All of it: it was truncated to nothing.
+    All,
+    /// A part: the rest stays as the handle shows it.
+    Parts,
 }
 
 impl Slot {

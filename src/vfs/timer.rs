@@ -76,7 +76,8 @@ impl Vfs {
         let mut state = slot.state();
         let Some(edit) = state.edits.get_mut(key) else { return true };
         let on_its_way = is_unsettled(edit);
-        let unfinished = on_its_way || shape.doubtful || (!shape.complete && !edit.whole);
+        let unfinished =
+            on_its_way || shape.doubtful || !(shape.complete || edit.whole && shape.reaches_end);
         let shrink = u64::try_from(self.settings.timing.shrink.as_nanos()).unwrap_or(u64::MAX);
         // A client that is cut off for minutes goes on; one that has died does not.
         let wait = if on_its_way { shrink.saturating_mul(ABANDONED_AFTER) } else { shrink };

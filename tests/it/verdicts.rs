@@ -164,3 +164,24 @@ async fn a_save_that_stops_in_mid_line_changes_nothing() {
     assert_eq!(lab.engine_csv("t").await, text);
     assert_eq!(lab.versions("t").await, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_part_of_a_slow_rewrite_is_not_taken_for_the_whole() {
+    let lab =
+        Lab::with(|settings| settings.timing.shrink = std::time::Duration::from_secs(30)).await;
+    let text = "id,qty\n1,5\n2,6\n3,7\n";
+    lab.table("t").rows(text).await;
+    let a = lab.client("a");
+    let file = a.open("t.csv").await.unwrap();
+    a.truncate(file, 0).await.unwrap();
+    a.write_sync(file, 0, "id,qty\n1,5\n2,").await.unwrap();
+    // Several settle times.
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    assert_eq!(lab.engine_csv("t").await, text);
+    a.write_sync(file, 0, "id,qty\n1,5\n2,60\n3,7\n").await.unwrap();
+    lab.settles("t", "id,qty\n1,5\n2,60\n3,7\n").await;
+    assert_eq!(lab.versions("t").await, 3);
+    // An editor that leaves the last newline out is believed soon.
+    a.overwrite("t.csv", "id,qty\n1,5\n3,7").await.unwrap();
+    lab.settles("t", "id,qty\n1,5\n3,7\n").await;
+}
