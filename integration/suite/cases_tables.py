@@ -38,7 +38,7 @@ def rows_without_a_key_may_be_alike(env):
 def a_key_of_two_columns(env):
     name, directory = table(env, "composite", keys="id,name")
     env.guest.check(f"cd {directory}; echo 2,ben,1 >> t.csv")
-    refused(env, directory, "echo 2,bob,99 >> t.csv", "same key", "line 7", "line 3")
+    refused(env, directory, "echo 2,bob,99 >> t.csv", "same key", "line 8", "line 3")
     env.lab.expect(name, START + "2,ben,1\n")
 
 

@@ -21,3 +21,4 @@ mod schema;
 mod support;
 mod trash;
 mod verdicts;
+mod wire;
