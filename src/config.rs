@@ -8,11 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod aws;
 mod keys;
 mod load;
 mod python;
 mod show;
-mod values;
+pub(crate) mod values;
 
 pub use keys::{KEYS, Key, Kind, nearest};
 pub use load::{Environment, Flags, Loaded, Origin, load};
@@ -115,6 +116,12 @@ pub struct RedisSettings {
     pub sentinel_master: Option<String>,
     /// Password of the Sentinels.
     pub sentinel_password: Option<Secret>,
+    /// Certificates (PEM) that the server's is checked with, in place of the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// Certificate (PEM) that is shown to the server.
+    pub certificate_file: Option<PathBuf>,
+    /// Private key (PEM) of that certificate.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Addresses that may connect and what they may do.

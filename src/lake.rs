@@ -12,14 +12,18 @@ use crate::audit::{AuditEvent, AuditTrail};
 use crate::catalog::{AuditFields, DocKey, SharedCatalog};
 use crate::clock::{SharedClock, random_hex};
 use crate::config::Settings;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Objects};
 use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
 use crate::telemetry;
 use crate::view::{ViewSettings, Views};
 
+mod check;
+mod known;
 mod names;
+mod rebuild;
 mod refusals;
+mod transfer;
 
 pub use crate::access::Principal;
 pub use crate::ident::{At, OrgName, SimpleName, SuperId, SuperName, TableId};
@@ -28,8 +32,12 @@ pub use crate::table::changeset::{
 };
 pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
+pub use crate::table::{Counts, Depth, Finding, Rebuild, Severity};
 pub use crate::view::CsvView;
+pub use check::{LakeReport, Scope};
+pub use rebuild::LakeRebuilt;
 pub use refusals::Refusal;
+pub use transfer::{export_catalog, import_catalog};
 
 /// A lake, opened. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,7 +54,10 @@ struct Inner {
     /// The newest snapshot of each table and when it was fetched.
     pointers: Mutex<HashMap<TableId, (u64, Arc<Snapshot>)>>,
     pointer_ns: u64,
+    known: known::Known,
     refusals_kept: usize,
+    /// Where the objects are, as the settings name it.
+    location: String,
 }
 
 impl Lake {
@@ -76,6 +87,45 @@ impl Lake {
         let marker = store::layout::LAKE_MARKER;
         let _created = store::put_create(&lake.0.objects, marker, Bytes::from(text)).await?;
         Ok(lake)
+    }
+
+    /// Opens a lake whose catalogue may be lost: its objects are enough.
+    ///
+    /// # Errors
+    /// As [`Lake::open`].
+    pub async fn open_for_repair(settings: &Settings, clock: SharedClock) -> Result<Self> {
+        store::check_present(&settings.lake, false)?;
+        let objects = store::open(&settings.lake, &settings.storage)?;
+        let marked = store::get(&objects, store::layout::LAKE_MARKER).await?.is_some();
+        let stored = marked || check::holds_tables(&objects).await?;
+        if !stored && settings.catalog.is_none() {
+            // Opening the catalogue would make one in a directory that is no lake.
+            return Err(store::no_lake(&settings.lake));
+        }
+        let lake = Self::connect(settings, clock).await?;
+        if !stored && lake.0.catalog.organizations().await?.is_empty() {
+            return Err(store::no_lake(&settings.lake));
+        }
+        Ok(lake)
+    }
+
+    /// Finds out early whether the store in a cloud can take safe commits. Whether it can be
+    /// reached, or written to at all, is not judged here: reading may be all that is wanted.
+    ///
+    /// # Errors
+    /// `Unsupported` if it overwrites objects that are to be created only.
+    pub async fn check_store(&self, settings: &Settings) -> Result<()> {
+        if settings.read_only || !store::is_cloud(&settings.lake) {
+            return Ok(());
+        }
+        match store::check_create_only(&self.0.objects).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the storage takes no writes now");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     async fn connect(settings: &Settings, clock: SharedClock) -> Result<Self> {
@@ -115,7 +165,9 @@ impl Lake {
             caches: Arc::new(TableCaches::new(settings.cache_bytes / 4)),
             pointers: Mutex::new(HashMap::new()),
             pointer_ns: u64::try_from(settings.timing.pointer.as_nanos()).unwrap_or(0),
+            known: known::Known::default(),
             refusals_kept: settings.limits.refusals_kept,
+            location: settings.lake.clone(),
         })))
     }
 
@@ -201,6 +253,12 @@ impl Lake {
         self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
+    /// The newest snapshot as far as this process knows, of whatever age.
+    fn last_known(&self, id: &TableId) -> Option<Arc<Snapshot>> {
+        let pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
+        pointers.get(id).map(|(_, snapshot)| Arc::clone(snapshot))
+    }
+
     fn remembered(&self, id: &TableId) -> Option<Arc<Snapshot>> {
         let now = self.0.clock.monotonic_ns();
         let pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -209,7 +267,7 @@ impl Lake {
     }
 
     /// The newest snapshot, at most `Timing::pointer` old; commits of this process are always
-    /// seen.
+    /// seen. While the catalogue is away, the newest that this process knows.
     ///
     /// # Errors
     /// `NotFound`, `Denied`, `Corrupt`, `Unavailable`.
@@ -218,12 +276,21 @@ impl Lake {
         if let Some(snapshot) = self.remembered(id) {
             return Ok(snapshot);
         }
-        match self.table(id).latest().await? {
-            Some(snapshot) => Ok(self.remember(snapshot)),
-            None => {
+        if let Some(snapshot) = self.while_away(|| self.last_known(id)) {
+            return Ok(snapshot);
+        }
+        match self.newest(&self.table(id), id).await {
+            Ok(Some(snapshot)) => Ok(self.remember(snapshot)),
+            Ok(None) => {
                 self.forget(id);
                 Err(Error::not_found("there is no such table").with("table", id))
             }
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                let snapshot = self.last_known(id).ok_or(error)?;
+                self.catalog_is_away();
+                Ok(snapshot)
+            }
+            Err(error) => Err(error),
         }
     }
 

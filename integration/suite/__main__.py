@@ -13,8 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from runner import Env, run_all, select  # noqa: E402
 
-MODULES = ("read", "write", "refused", "matrix", "clients", "tables", "tree", "restart", "bad",
-           "redis", "real", "big", "spool", "python")  # fmt: skip
+MODULES = (
+    "read", "write", "refused", "matrix", "clients", "tables", "fuse", "tree", "restart", "bad",
+    "redis", "s3", "real", "big", "spool", "python",
+)  # fmt: skip
 
 
 def main():

@@ -187,6 +187,17 @@ pub static KEYS: &[Key] = &[
         "Password of the Sentinels.",
         |s, text| { s.redis.sentinel_password = secret(text); Ok(()) },
         |s| reveal(s.redis.sentinel_password.as_ref())),
+    key!("redis.ca_file", Path,
+        "Certificates (PEM) that the server's certificate is checked with instead of the public \
+         ones, for `rediss://`.",
+        |s, text| { s.redis.ca_file = path(text); Ok(()) }, |s| show(s.redis.ca_file.as_ref())),
+    key!("redis.certificate_file", Path,
+        "Client certificate (PEM), for a server that asks for one.",
+        |s, text| { s.redis.certificate_file = path(text); Ok(()) },
+        |s| show(s.redis.certificate_file.as_ref())),
+    key!("redis.key_file", Path,
+        "Private key (PEM) of the client certificate.",
+        |s, text| { s.redis.key_file = path(text); Ok(()) }, |s| show(s.redis.key_file.as_ref())),
     duration_key!("timing.settle", timing.settle,
         "Quiet time after which a complete staged text is committed."),
     duration_key!("timing.commit_hold", timing.commit_hold,
@@ -255,6 +266,14 @@ fn some(text: &str) -> Option<String> {
 
 fn secret(text: &str) -> Option<Secret> {
     (!text.is_empty()).then(|| Secret::new(text))
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    some(text).map(PathBuf::from)
+}
+
+fn show(path: Option<&PathBuf>) -> String {
+    path.map(|path| path.display().to_string()).unwrap_or_default()
 }
 
 fn text_of(value: Option<&String>) -> String {

@@ -107,6 +107,9 @@ pub(super) fn settings(environment: &Environment) -> Vec<Found> {
 pub(super) fn storage(environment: &Environment, lake: &str) -> Vec<Found> {
     let Some(family) = Family::of(lake) else { return Vec::new() };
     let mut found = Vec::new();
+    if family == Family::Aws {
+        found.extend(super::aws::profile(environment));
+    }
     for variable in STORAGE_VARIABLES.iter().filter(|name| name.starts_with(family.prefix())) {
         if let Some(value) = environment.get(variable) {
             found.push((variable.to_ascii_lowercase(), value.to_owned(), (*variable).to_owned()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{Export, Squash};
 
 /// What is wrong with a value, without naming the setting.
-pub(super) type ValueResult<T> = Result<T, String>;
+pub(crate) type ValueResult<T> = Result<T, String>;
 
 /// Units of [`bytes`], largest first.
 const BYTE_UNITS: &[(&str, u64)] = &[
@@ -35,14 +35,14 @@ pub(super) fn boolean(text: &str) -> ValueResult<bool> {
 }
 
 /// Parses a decimal number that fits `T`.
-pub(super) fn count<T: TryFrom<u64>>(text: &str) -> ValueResult<T> {
+pub(crate) fn count<T: TryFrom<u64>>(text: &str) -> ValueResult<T> {
     let digits: String = text.chars().filter(|c| *c != '_').collect();
     let number: u64 = digits.parse().map_err(|_| "expected a whole number".to_owned())?;
     T::try_from(number).map_err(|_| "the number is too large".to_owned())
 }
 
 /// Parses a number of bytes with an optional unit (`128MiB`, `1 GB`, `4096`).
-pub(super) fn bytes<T: TryFrom<u64>>(text: &str) -> ValueResult<T> {
+pub(crate) fn bytes<T: TryFrom<u64>>(text: &str) -> ValueResult<T> {
     let upper = text.trim().to_ascii_uppercase();
     let (number, unit) = BYTE_UNITS
         .iter()
@@ -55,7 +55,7 @@ pub(super) fn bytes<T: TryFrom<u64>>(text: &str) -> ValueResult<T> {
 }
 
 /// Parses a time with its unit (`100ms`, `35s`, `10m`, `24h`, `7d`); a bare number is seconds.
-pub(super) fn duration(text: &str) -> ValueResult<Duration> {
+pub(crate) fn duration(text: &str) -> ValueResult<Duration> {
     let lower = text.trim().to_ascii_lowercase();
     let (number, unit) = TIME_UNITS
         .iter()

@@ -13,7 +13,8 @@ impl Lake {
     /// # Errors
     /// `Unavailable`.
     pub async fn organizations(&self) -> Result<Vec<OrgName>> {
-        self.0.catalog.organizations().await
+        let known = &self.0.known.organizations;
+        self.ask(known, (), self.0.catalog.organizations()).await
     }
 
     /// Creates an organization.
@@ -46,7 +47,8 @@ impl Lake {
     /// # Errors
     /// `Unavailable`.
     pub async fn supers(&self, organization: &OrgName) -> Result<Vec<SuperName>> {
-        self.0.catalog.supers(organization).await
+        let known = &self.0.known.supers;
+        self.ask(known, organization.clone(), self.0.catalog.supers(organization)).await
     }
 
     /// When the SuperTable last changed, in milliseconds since 1970; `None` = there is none.
@@ -54,6 +56,10 @@ impl Lake {
     /// # Errors
     /// `Unavailable`.
     pub async fn super_changed_ms(&self, id: &SuperId) -> Result<Option<i64>> {
+        self.ask(&self.0.known.changed, id.clone(), self.ask_changed_ms(id)).await
+    }
+
+    async fn ask_changed_ms(&self, id: &SuperId) -> Result<Option<i64>> {
         let Some(root) = self.0.catalog.root(id).await? else { return Ok(None) };
         let root: serde_json::Value = serde_json::from_slice(&root.raw)
             .map_err(|error| Error::corrupt("read the root").with("super", id).caused_by(error))?;
@@ -90,6 +96,10 @@ impl Lake {
     /// # Errors
     /// `NotFound` if there is no such SuperTable, `Unavailable`.
     pub async fn tables(&self, id: &SuperId) -> Result<Vec<Arc<Snapshot>>> {
+        self.ask(&self.0.known.tables, id.clone(), self.ask_tables(id)).await
+    }
+
+    async fn ask_tables(&self, id: &SuperId) -> Result<Vec<Arc<Snapshot>>> {
         let mut snapshots = Vec::new();
         for (name, leaf) in self.0.catalog.leaves(id).await? {
             let table = id.table(name);

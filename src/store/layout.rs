@@ -18,12 +18,20 @@ const SNAPSHOT_END: &str = "_tables.json";
 /// Object that marks a location as a lake of ours; lakes made by the Python library have none.
 pub const LAKE_MARKER: &str = ".mountable/lake.json";
 
+/// Object that is put to find out whether a store in a cloud honours create-only puts.
+pub(super) const CREATE_ONLY_PROBE: &str = ".mountable/create-only";
+
 /// File of the embedded catalogue in a local lake's directory.
 pub const EMBEDDED_CATALOG: &str = ".mountable/catalog.sqlite";
 
 /// Folder of a SuperTable.
 pub fn super_location(id: &SuperId) -> String {
     format!("{}/{}", id.organization, id.super_name)
+}
+
+/// Folder of a SuperTable's tables.
+pub fn tables(id: &SuperId) -> String {
+    format!("{}/tables", super_location(id))
 }
 
 /// Folder of a table: `{org}/{sup}/tables/{t}`, the `location` of its snapshots.

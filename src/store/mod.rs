@@ -4,33 +4,37 @@
 //! known outcome, `read` reads with our error kinds. Objects are created once and never changed.
 
 mod address;
+mod cloud;
 pub mod fault;
+mod folders;
 pub mod layout;
 mod local;
 mod options;
 mod put;
+mod ranges;
 mod read;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
-use object_store::azure::MicrosoftAzureBuilder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{ClientConfigKey, ObjectStore};
 
 pub use address::Address;
+pub use folders::{Leftover, folders, leftovers};
 pub use local::LocalStore;
 pub use options::{PythonNames, from_python_names};
-pub use put::{PutCreate, Retries, put_create, put_create_with, put_overwrite};
+pub use put::{PutCreate, Retries, put_create, put_create_with, put_overwrite, put_unique};
 pub use read::{
     delete, error_of, exists, get, get_existing, get_range, get_ranges, list, object_path, size,
 };
 
+use self::cloud::{CloudLimits, CloudStore};
 use crate::config::Secret;
 use crate::error::{Error, Result};
 
@@ -40,13 +44,6 @@ pub type Objects = Arc<dyn ObjectStore>;
 /// Options of a store by `object_store` name (`aws_endpoint`, ...) or by the Python library's
 /// name (`STORAGE_ENDPOINT_URL`, ...).
 pub type StoreOptions = BTreeMap<String, Secret>;
-
-/// How long a cloud request may take in all, retries included.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long one cloud request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the store at `url`: a directory, `file://`, `s3://bucket/prefix`, `gs://bucket/prefix`,
 /// `az://container/prefix` or `memory:` (a new empty one with each call). An empty `url` takes
@@ -63,9 +60,9 @@ pub fn open(url: &str, options: &StoreOptions) -> Result<Objects> {
     match Address::parse(url)? {
         Address::Local(directory) => Ok(Arc::new(LocalStore::open(&directory)?)),
         Address::Memory => Ok(Arc::new(InMemory::new())),
-        Address::S3 { bucket, prefix } => s3(&bucket, &prefix, &named.options),
-        Address::Gcs { bucket, prefix } => gcs(&bucket, &prefix, &named.options),
-        Address::Azure { container, prefix } => azure(&container, &prefix, &named.options),
+        Address::S3 { bucket, prefix } => s3(&bucket, &prefix, named.options),
+        Address::Gcs { bucket, prefix } => gcs(&bucket, &prefix, named.options),
+        Address::Azure { container, prefix } => azure(&container, &prefix, named.options),
     }
 }
 
@@ -115,31 +112,30 @@ pub fn prepare(url: &str) -> Result<()> {
     Ok(())
 }
 
-fn retry() -> RetryConfig {
-    RetryConfig { backoff: BackoffConfig::default(), max_retries: 8, retry_timeout: RETRY_TIMEOUT }
-}
-
-fn client() -> ClientOptions {
-    ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT)
-}
-
-fn s3(bucket: &str, prefix: &str, options: &StoreOptions) -> Result<Objects> {
+fn s3(bucket: &str, prefix: &str, mut options: StoreOptions) -> Result<Objects> {
+    let limits = CloudLimits::take(&mut options)?;
     let mut builder = AmazonS3Builder::new()
-        .with_client_options(client())
-        .with_retry(retry())
+        .with_client_options(cloud::client())
+        .with_retry(limits.retry())
         .with_conditional_put(S3ConditionalPut::ETagMatch);
-    for (name, value) in options {
+    for (name, value) in &options {
         let key = name.parse().map_err(|_| unknown_option(name, "S3"))?;
         builder = builder.with_config(key, value.reveal());
     }
+    encrypted(
+        builder.get_config_value(&AmazonS3ConfigKey::Endpoint),
+        builder.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)),
+    )?;
     let store = builder.with_bucket_name(bucket).build().map_err(|e| not_built(&e, "S3"))?;
-    Ok(prefixed(store, prefix))
+    Ok(prefixed(store, prefix, &limits))
 }
 
-fn gcs(bucket: &str, prefix: &str, options: &StoreOptions) -> Result<Objects> {
-    let mut builder =
-        GoogleCloudStorageBuilder::new().with_client_options(client()).with_retry(retry());
-    for (name, value) in options {
+fn gcs(bucket: &str, prefix: &str, mut options: StoreOptions) -> Result<Objects> {
+    let limits = CloudLimits::take(&mut options)?;
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_client_options(cloud::client())
+        .with_retry(limits.retry());
+    for (name, value) in &options {
         let key = name.parse().map_err(|_| unknown_option(name, "Google Cloud Storage"))?;
         builder = builder.with_config(key, value.reveal());
     }
@@ -147,26 +143,61 @@ fn gcs(bucket: &str, prefix: &str, options: &StoreOptions) -> Result<Objects> {
         .with_bucket_name(bucket)
         .build()
         .map_err(|e| not_built(&e, "Google Cloud Storage"))?;
-    Ok(prefixed(store, prefix))
+    Ok(prefixed(store, prefix, &limits))
 }
 
-fn azure(container: &str, prefix: &str, options: &StoreOptions) -> Result<Objects> {
-    let mut builder =
-        MicrosoftAzureBuilder::new().with_client_options(client()).with_retry(retry());
-    for (name, value) in options {
+fn azure(container: &str, prefix: &str, mut options: StoreOptions) -> Result<Objects> {
+    let limits = CloudLimits::take(&mut options)?;
+    let mut builder = MicrosoftAzureBuilder::new()
+        .with_client_options(cloud::client())
+        .with_retry(limits.retry());
+    for (name, value) in &options {
         let key = name.parse().map_err(|_| unknown_option(name, "Azure"))?;
         builder = builder.with_config(key, value.reveal());
     }
+    encrypted(
+        builder.get_config_value(&AzureConfigKey::Endpoint),
+        builder.get_config_value(&AzureConfigKey::Client(ClientConfigKey::AllowHttp)),
+    )?;
     let store =
         builder.with_container_name(container).build().map_err(|e| not_built(&e, "Azure"))?;
-    Ok(prefixed(store, prefix))
+    Ok(prefixed(store, prefix, &limits))
 }
 
-fn prefixed(store: impl ObjectStore, prefix: &str) -> Objects {
+/// Without encryption only if that was asked for.
+fn encrypted(endpoint: Option<String>, allow_http: Option<String>) -> Result<()> {
+    let plain = endpoint.filter(|url| url.trim().to_ascii_lowercase().starts_with("http://"));
+    let asked = allow_http.is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1");
+    match plain {
+        Some(url) if !asked => Err(Error::invalid(
+            "endpoint of the storage is not encrypted: use https://, or set storage.allow_http",
+        )
+        .with("endpoint", crate::config::redact_url(&url))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the lake at `url` is in a cloud.
+pub fn is_cloud(url: &str) -> bool {
+    !matches!(Address::parse(url), Ok(Address::Local(_) | Address::Memory) | Err(_))
+}
+
+/// Finds out whether the store honours create-only puts, on which the commit protocol stands. The
+/// stores of clouds ask by themselves before the first put; this only asks early.
+///
+/// # Errors
+/// `Unsupported` if it does not; else as [`put_create`].
+pub async fn check_create_only(objects: &Objects) -> Result<()> {
+    let probe = layout::CREATE_ONLY_PROBE;
+    put_create(objects, probe, bytes::Bytes::new()).await.map(|_| ())
+}
+
+/// The proof of create-only puts goes to the prefix, too: the rights may end there.
+fn prefixed(store: impl ObjectStore, prefix: &str, limits: &CloudLimits) -> Objects {
     if prefix.is_empty() {
-        Arc::new(store)
+        Arc::new(CloudStore::new(store, limits))
     } else {
-        Arc::new(PrefixStore::new(store, Path::from(prefix)))
+        Arc::new(CloudStore::new(PrefixStore::new(store, Path::from(prefix)), limits))
     }
 }
 
@@ -209,6 +240,15 @@ mod tests {
         ]);
         open("az://container/x", &azure).expect("az opens");
         open("memory:", &StoreOptions::new()).expect("memory opens");
+    }
+
+    #[test]
+    fn plain_http_needs_to_be_asked_for() {
+        let mut pairs = vec![("endpoint", "http://127.0.0.1:9000"), ("region", "x")];
+        let error = open("s3://bucket", &options(&pairs)).expect_err("refused");
+        assert!(error.to_string().contains("storage.allow_http"), "{error}");
+        pairs.push(("allow_http", "true"));
+        open("s3://bucket", &options(&pairs)).expect("asked for");
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::{ObjectStoreExt, PutMode, PutPayload};
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use super::Objects;
+use super::cloud::UniqueName;
 use super::read::{error_of, get, object_path};
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
@@ -54,6 +55,22 @@ pub async fn put_create(objects: &Objects, path: &str, bytes: Bytes) -> Result<P
     put_create_with(objects, path, bytes, &Retries::standard(Arc::new(SystemClock))).await
 }
 
+/// As [`put_create`], under a name that nobody else can have because it holds enough chance: a
+/// store in a cloud may take a large object in parts, which no condition protects.
+///
+/// # Errors
+/// As [`put_create_with`].
+pub async fn put_unique(
+    objects: &Objects,
+    path: &str,
+    bytes: Bytes,
+    retries: &Retries,
+) -> Result<PutCreate> {
+    let mut options = PutOptions::from(PutMode::Create);
+    options.extensions.insert(UniqueName);
+    put(objects, path, bytes, retries, options).await
+}
+
 /// Creates an object under a name that must be free. After a lost answer the name is read to find
 /// out whether the put happened: the same bytes mean that it did, so the bytes should hold
 /// something unique (a commit id) where it matters who wrote them.
@@ -68,11 +85,21 @@ pub async fn put_create_with(
     bytes: Bytes,
     retries: &Retries,
 ) -> Result<PutCreate> {
+    put(objects, path, bytes, retries, PutMode::Create.into()).await
+}
+
+async fn put(
+    objects: &Objects,
+    path: &str,
+    bytes: Bytes,
+    retries: &Retries,
+    options: PutOptions,
+) -> Result<PutCreate> {
     let location = object_path(path)?;
     let mut last = None;
     for attempt in 0..retries.attempts.max(1) {
         let payload = PutPayload::from_bytes(bytes.clone());
-        let error = match objects.put_opts(&location, payload, PutMode::Create.into()).await {
+        let error = match objects.put_opts(&location, payload, options.clone()).await {
             Ok(_) => return Ok(PutCreate::Created),
             Err(error) => error_of(error, "create object", path),
         };

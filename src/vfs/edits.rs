@@ -51,12 +51,14 @@ impl Vfs {
                 (file, Some(Arc::clone(&base)))
             }
         };
+        let size = file.size();
         let read = slot.state().seen(&caller.client, version);
         let against = match read.filter(|read| replaces == Replaces::All && *read < version) {
             Some(read) => self.view_at(caller, slot, read).await?,
             None => base,
         };
-        let edit = self.new_edit(caller, file, below, Some(against));
+        let mut edit = self.new_edit(caller, file, below, Some(against));
+        edit.adds_from = Some(size);
         self.begin_edit(slot, &key, edit)?;
         Ok(key)
     }
@@ -70,6 +72,7 @@ impl Vfs {
     ) -> Edit {
         Edit {
             extends: None,
+            adds_from: None,
             file: Arc::new(std::sync::Mutex::new(file)),
             below,
             against,
@@ -88,7 +91,8 @@ impl Vfs {
 
     /// Records an edit and lets it begin.
     pub(super) fn begin_edit(&self, slot: &Slot, key: &EditKey, edit: Edit) -> Result<()> {
-        super::recover::note_edit(self.scratch.area(), &slot.table, key, &edit)?;
+        let held = slot.is_held(key);
+        super::recover::note_edit(self.scratch.area(), &slot.table, key, &edit, held)?;
         slot.state().edits.insert(key.clone(), edit);
         self.mark_pending(&slot.table);
         Ok(())
@@ -103,7 +107,8 @@ impl Vfs {
         data: Bytes,
         stability: Stability,
     ) -> Changed<WriteReply> {
-        let _changing = slot.changing.lock().await;
+        let client = slot.key(caller, handle).client;
+        let _changing = slot.changing.lock_client(&client).await;
         let before = self.loose_attr(caller, slot, handle).await;
         let result = self.write_locked(caller, slot, handle, offset, data, stability).await;
         self.changed(caller, slot, handle, before, result).await
@@ -164,7 +169,12 @@ impl Vfs {
         self.counters.written_bytes.fetch_add(len, std::sync::atomic::Ordering::Relaxed);
         let stable = stability > Stability::Unstable;
         let mut committed = false;
-        if stable {
+        if slot.is_held(&key) {
+            committed = self.judge_added(slot, &key, offset, &data).await?;
+            if stable && !committed {
+                self.sync_edit(slot, &key).await?;
+            }
+        } else if stable {
             let whole_file = offset == 0 && slot.size_of(&key) == Some(len);
             if let Some(edit) = slot.state().edits.get_mut(&key) {
                 edit.whole = whole_file;
@@ -179,6 +189,34 @@ impl Vfs {
         }
         let stability = if stable || committed { Stability::FileSync } else { Stability::Unstable };
         Ok(WriteReply { count, stability, verifier: self.verifier })
+    }
+
+    /// Judges whole lines that were added through an open file: the writer's shell does not look
+    /// at what close answers. Everything else is judged when the file is closed.
+    async fn judge_added(
+        &self,
+        slot: &Arc<Slot>,
+        key: &EditKey,
+        offset: u64,
+        data: &Bytes,
+    ) -> FsResult<bool> {
+        let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        let whole_lines = {
+            let mut state = slot.state();
+            let Some(edit) = state.edits.get_mut(key) else { return Ok(false) };
+            if edit.adds_from.is_some_and(|from| offset < from) {
+                edit.adds_from = None;
+            }
+            let file = edit.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = offset.saturating_add(len) >= file.size() && data.ends_with(b"\n");
+            edit.adds_from.is_some() && last && file.content().is_whole()
+        };
+        if !whole_lines {
+            self.schedule(slot, key, Decision::Close);
+            return Ok(false);
+        }
+        self.flush(slot, key, Trigger::StableWrite { whole_file: false }).await?;
+        Ok(true)
     }
 
     /// Changes the content of an edit and notes when.
@@ -251,7 +289,11 @@ impl Vfs {
             _ => timing.settle,
         };
         let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
-        let due = self.clock.monotonic_ns().saturating_add(wait);
+        // A writer that has the file open tells by closing it.
+        let due = match decision == Decision::Close || slot.is_held(key) {
+            true => u64::MAX,
+            false => self.clock.monotonic_ns().saturating_add(wait),
+        };
         if let Some(edit) = slot.state().edits.get_mut(key) {
             edit.due_ns = due;
         }
@@ -278,7 +320,8 @@ impl Vfs {
         set: SetAttr,
         guard: Option<FileTime>,
     ) -> Changed<()> {
-        let _changing = slot.changing.lock().await;
+        let client = slot.key(caller, handle).client;
+        let _changing = slot.changing.lock_client(&client).await;
         let before = self.loose_attr(caller, slot, handle).await;
         let stale = guard.is_some_and(|guard| before.is_some_and(|attr| attr.ctime != guard));
         let result = if stale {
@@ -309,12 +352,18 @@ impl Vfs {
             let replaces = if size == 0 { Replaces::All } else { Replaces::Parts };
             let key = self.edit(caller, slot, handle, replaces).await?;
             self.change_edit(slot, &key, |file| file.truncate(size))?;
+            if let Some(edit) = slot.state().edits.get_mut(&key) {
+                edit.adds_from = None;
+            }
             self.sync_edit(slot, &key).await?;
             self.schedule(slot, &key, Decision::Settle);
             return Ok(());
         }
         let written = slot.state().edits.get(&key).is_some_and(|edit| edit.writes > 0);
-        if written && (set.mode.is_some() || matches!(set.mtime, SetTime::At(_))) {
+        if written
+            && !slot.is_held(&key)
+            && (set.mode.is_some() || matches!(set.mtime, SetTime::At(_)))
+        {
             self.decide_and_act(slot, &key, Trigger::Confirm).await?;
         }
         // Modes and owners of tables are the lake's; times given by the client are shown until

@@ -23,9 +23,9 @@ impl Vfs {
         slot: &Arc<Slot>,
         handle: Handle,
     ) -> Changed<Verifier> {
-        let mut changing = slot.changing.lock().await;
-        let before = self.loose_attr(caller, slot, handle).await;
         let key = slot.key(caller, handle);
+        let mut changing = slot.changing.lock_client(&key.client).await;
+        let before = self.loose_attr(caller, slot, handle).await;
         let mut result = match self.take_verdict(slot, &key) {
             Some(error) => Err(error),
             None => self.commit_locked(slot, &key).await,
@@ -33,7 +33,7 @@ impl Vfs {
         if let Ok(Some(hold)) = &result {
             drop(changing);
             let quiet = self.stays_quiet(slot, &key, hold).await;
-            changing = slot.changing.lock().await;
+            changing = slot.changing.lock_client(&key.client).await;
             // Also what the timer has judged meanwhile is told here.
             result = match self.take_verdict(slot, &key) {
                 Some(error) => Err(error),
@@ -72,6 +72,10 @@ impl Vfs {
             edit.file.lock().unwrap_or_else(PoisonError::into_inner).set_unsettled(false)?;
         }
         self.sync_edit(slot, key).await?;
+        if slot.is_held(key) {
+            self.decide_and_act(slot, key, Trigger::Flushed).await?;
+            return Ok(None);
+        }
         let Some(shape) = self.shape(slot, key).await? else { return Ok(None) };
         let decision = decide(shape, Trigger::Commit);
         let timing = &self.settings.timing;

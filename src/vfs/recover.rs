@@ -49,6 +49,9 @@ struct EditNote {
     /// Bytes at the beginning that are saved already.
     #[serde(default)]
     extends: Option<u64>,
+    /// Its writer has the file open and tells by closing it that the text is whole.
+    #[serde(default)]
+    held: bool,
 }
 
 /// Writes down what a staged edit is.
@@ -60,6 +63,7 @@ pub(super) fn note_edit(
     table: &TableId,
     key: &EditKey,
     edit: &Edit,
+    held: bool,
 ) -> Result<()> {
     let version = |view: &Option<Arc<crate::lake::CsvView>>| {
         view.as_ref().map(|view| view.snapshot().version)
@@ -75,6 +79,7 @@ pub(super) fn note_edit(
         verifier: edit.verifier,
         token: edit.token.clone(),
         extends: edit.extends,
+        held,
     });
     let id = edit.file.lock().unwrap_or_else(PoisonError::into_inner).id();
     write_note(area, id, &note.to_bytes()?)
@@ -203,6 +208,7 @@ impl Vfs {
         let mut edit = self.new_edit(&caller, file, below, against);
         edit.verifier = note.verifier;
         edit.extends = note.extends;
+        edit.adds_from = note.extends;
         edit.token = note.token;
         let saved = all_saved(&edit);
         let settle = self.settings.timing.settle;
@@ -229,6 +235,10 @@ impl Vfs {
             // It was committed and only the notes are old: known before the client writes more.
             let _changing = slot.changing.lock().await;
             self.flush(&slot, &key, Trigger::Quiet).await?;
+        } else if note.held {
+            // The file that it was written through is gone with the process before.
+            let _changing = slot.changing.lock().await;
+            self.abandon(&slot, &key, super::opens::CUT_OFF).await;
         }
         Ok(())
     }

@@ -279,6 +279,7 @@ impl Vfs {
         self.inodes.rebind(&Node::About(from.table.clone()), &Node::About(to.table.clone()));
         let handles = from.handles();
         self.forget(from);
+        from.state().opens.clear();
         self.forget(to);
         for (key, version) in &handles.shown {
             self.record_shown(to, key, *version, handles.partial.contains(key));
@@ -428,6 +429,7 @@ impl Slot {
             read: state.read.clone(),
             births: state.births.clone(),
             partial: state.partial.clone(),
+            opens: state.opens.clone(),
             ..SlotState::default()
         }
     }
@@ -439,6 +441,7 @@ impl Slot {
         state.read.extend(handles.read);
         state.births.extend(handles.births);
         state.partial.extend(handles.partial);
+        state.opens.extend(handles.opens);
     }
 
     /// Forgets everything about a name whose table is gone, but not what is staged for it.
@@ -446,6 +449,7 @@ impl Slot {
         let mut state = self.state();
         let edits = std::mem::take(&mut state.edits);
         let births = std::mem::take(&mut state.births);
-        *state = SlotState { edits, births, ..SlotState::default() };
+        let opens = std::mem::take(&mut state.opens);
+        *state = SlotState { edits, births, opens, ..SlotState::default() };
     }
 }

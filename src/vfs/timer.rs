@@ -98,8 +98,9 @@ impl Vfs {
         for slot in self.pending_slots() {
             let keys: Vec<EditKey> = slot.state().edits.keys().cloned().collect();
             let _changing = slot.changing.lock().await;
-            for key in keys {
-                // Half of what a program is writing at the moment is nobody's save.
+            // What is open is saved when it is closed; half of what a client is sending at the
+            // moment is nobody's save.
+            for key in keys.into_iter().filter(|key| !slot.is_held(key)) {
                 if slot.state().edits.get(&key).is_some_and(is_unsettled) {
                     continue;
                 }

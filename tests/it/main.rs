@@ -9,8 +9,11 @@
 )]
 
 mod appends;
+mod bad_input;
+mod edits;
 mod model;
 mod names;
+mod opens;
 mod outages;
 mod readers;
 mod refusals;

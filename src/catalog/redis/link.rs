@@ -1,15 +1,17 @@
 //! The connection to Redis: made when needed, given up when it fails, every call bounded in time.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind as RedisKind,
-    FromRedisValue, IntoConnectionInfo, RedisError, RedisResult, Script, ServerErrorKind, TlsMode,
-    Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo,
+    ErrorKind as RedisKind, FromRedisValue, IntoConnectionInfo, RedisError, RedisResult, Script,
+    ServerErrorKind, TlsCertificates, TlsMode, Value,
 };
 use tokio::sync::Mutex;
 
@@ -83,6 +85,7 @@ struct State {
 /// The link to the server.
 pub(super) struct Link {
     state: Mutex<State>,
+    connections: AtomicU64,
     clock: SharedClock,
     address: String,
 }
@@ -97,18 +100,27 @@ impl Link {
         let (source, address) = if options.settings.sentinels.is_empty() {
             let info = with_credentials(info, options);
             let address = format!("{}/{}", info.addr(), info.redis_settings().db());
-            (Source::Server(Box::new(Client::open(info).map_err(invalid)?)), address)
+            let client = match certificates(options)? {
+                Some(certificates) => Client::build_with_tls(info, certificates),
+                None => Client::open(info),
+            };
+            (Source::Server(Box::new(client.map_err(invalid)?)), address)
         } else {
             let address = format!("Sentinels {}", options.settings.sentinels.join(", "));
             (Source::Sentinels(Box::new(sentinels(&info, options)?)), address)
         };
         let state = State { source, connection: None, generation: 0, failure: None };
-        Ok(Self { state: Mutex::new(state), clock, address })
+        Ok(Self { state: Mutex::new(state), connections: AtomicU64::new(0), clock, address })
     }
 
     /// The server's address without secrets.
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// How many connections were made so far.
+    pub(super) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Acquire)
     }
 
     /// Carries out a request; repeats it while the server is away, for a bounded time.
@@ -181,6 +193,7 @@ impl Link {
                 state.generation = state.generation.wrapping_add(1);
                 state.failure = None;
                 state.connection = Some(connection.clone());
+                self.connections.fetch_add(1, Ordering::AcqRel);
                 Ok((connection, state.generation))
             }
             Err(error) => {
@@ -239,6 +252,9 @@ fn sentinels(info: &ConnectionInfo, options: &RedisOptions) -> Result<SentinelCl
     builder = builder.set_client_to_redis_db(info.redis_settings().db());
     if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
         builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+        if let Some(certificates) = certificates(options)? {
+            builder = builder.set_client_to_redis_certificates(certificates);
+        }
     }
     if let Some(name) = settings.username.as_deref().or(info.redis_settings().username()) {
         builder = builder.set_client_to_redis_username(name);
@@ -251,6 +267,32 @@ fn sentinels(info: &ConnectionInfo, options: &RedisOptions) -> Result<SentinelCl
         builder = builder.set_client_to_sentinel_password(password.reveal());
     }
     builder.build().map_err(invalid)
+}
+
+/// Certificates of the settings; `None` = the public ones, and none to show.
+fn certificates(options: &RedisOptions) -> Result<Option<TlsCertificates>> {
+    let settings = &options.settings;
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|error| {
+            Error::invalid("read certificate for Redis")
+                .with("path", path.display())
+                .caused_by(error)
+        })
+    };
+    let root_cert = settings.ca_file.as_ref().map(read).transpose()?;
+    let client_tls = match (&settings.certificate_file, &settings.key_file) {
+        (Some(certificate), Some(key)) => {
+            Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? })
+        }
+        (None, None) => None,
+        _ => {
+            return Err(Error::invalid(
+                "redis.certificate_file and redis.key_file belong together: set both or none",
+            ));
+        }
+    };
+    let any = root_cert.is_some() || client_tls.is_some();
+    Ok(any.then_some(TlsCertificates { client_tls, root_cert }))
 }
 
 fn sentinel_address(text: &str) -> Result<ConnectionAddr> {
