@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from runner import Env, run_all, select  # noqa: E402
 
 MODULES = (
-    "read", "write", "refused", "fuse", "tree", "restart", "bad", "redis", "s3", "real", "big",
-    "python",
+    "read", "write", "refused", "matrix", "clients", "tables", "fuse", "tree", "restart", "bad",
+    "redis", "s3", "real", "big", "spool", "python",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,6 +242,23 @@ class Lab:
             f"mkdir -p {point} && timeout 20 mount -t nfs -o {options},{ports} {source} {point}", 30
         )
 
+    def mount_elsewhere(self, tag="elsewhere", options=MOUNT_OPTIONS):
+        """Mounts as another client machine; its directory in the guest."""
+        if tag not in self.mounts or self.mount_generation != self.env.guest.generation:
+            self.mount()
+            relay = Relay(self.port)
+            self.env.at_end.append(relay.close)
+            point = f"{self.env.guest.scratch}/{self.name}.{tag}"
+            done = self.env.guest.run(
+                f"mkdir -p {point} && unshare --uts sh -c 'hostname {tag} && exec timeout 20 mount "
+                f"-t nfs -o {options},port={relay.port},mountport={relay.port} "
+                f"{GATEWAY_ADDRESS}:/ {point}'", 30
+            )  # fmt: skip
+            if done.rc:
+                raise LabError(f"mount as {tag}: {done}; gateway log: {self.log()}")
+            self.mounts[tag] = point
+        return self.mounts[tag]
+
     def unmount(self, tag="main"):
         """Unmounts, by force if need be."""
         point = self.mounts.pop(tag, None)
@@ -268,6 +286,41 @@ class Lab:
         if not self.env.keep:
             for directory in (self.lake, self.state):
                 shutil.rmtree(directory, ignore_errors=True)
+
+
+class Relay:
+    """A second door to a gateway, on another port: a kernel client that mounts through it is
+    another client machine to the gateway, with another address and, in a UTS namespace of its
+    own, another name."""
+
+    def __init__(self, port):
+        self.port = free_port()
+        self.to = (GATEWAY_ADDRESS, port)
+        self.listener = socket.create_server((GATEWAY_ADDRESS, self.port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(self.to)
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
+
+    @staticmethod
+    def _copy(source, target):
+        try:
+            while data := source.recv(1 << 20):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self):
+        """Takes no more connections."""
+        self.listener.close()
 
 
 class Redis:

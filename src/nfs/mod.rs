@@ -26,6 +26,7 @@ mod change;
 mod connection;
 mod convert;
 mod drc;
+mod earlier;
 mod handle;
 mod listing;
 pub mod memory;
@@ -115,6 +116,7 @@ impl Server {
         let service = Service {
             handles: handle::HandleCodec::new(files.handle_key()),
             replies: drc::ReplyCache::new(Arc::clone(&clock), settings.limits.replies_kept),
+            earlier: earlier::Earlier::open(&settings.state, Arc::clone(&clock)),
             mounts: mount::Mounts::default(),
             tally: Tally::default(),
             files,

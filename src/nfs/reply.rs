@@ -80,6 +80,20 @@ impl Results {
         Self::with_status(nfsstat3::NFS3_OK)
     }
 
+    /// The status that they begin with; `None` if there is none.
+    pub(super) fn status(&self) -> Option<u32> {
+        let word = self.out.get(HEADER..)?.first_chunk::<4>()?;
+        Some(u32::from_be_bytes(*word))
+    }
+
+    /// Gives them another status.
+    pub(super) fn set_status(&mut self, status: nfsstat3) {
+        if let Some(word) = self.out.get_mut(HEADER..).and_then(|rest| rest.first_chunk_mut::<4>())
+        {
+            *word = (status as u32).to_be_bytes();
+        }
+    }
+
     /// Ends the results with an opaque of `length` bytes that is sent from where it is.
     pub(super) fn put_payload(&mut self, length: u32, data: Vec<Bytes>) {
         self.out.put_u32(length);

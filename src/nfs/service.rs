@@ -14,6 +14,7 @@ use tracing::{Instrument, debug, debug_span, error};
 use super::admit::Door;
 use super::call::{Cx, bare_failure};
 use super::drc::{CallKey, ReplyCache, Verdict};
+use super::earlier::{Begun, Earlier};
 use super::handle::HandleCodec;
 use super::mount::{self, Mounts};
 use super::query::TRANSFER_MAX;
@@ -72,6 +73,7 @@ pub(super) struct Service {
     pub(super) files: Arc<dyn FileSystem>,
     pub(super) handles: HandleCodec,
     pub(super) replies: Arc<ReplyCache>,
+    pub(super) earlier: Earlier,
     pub(super) mounts: Mounts,
     pub(super) door: Arc<Door>,
     pub(super) tally: Tally,
@@ -122,10 +124,11 @@ impl Service {
     }
 
     async fn answer_once(&self, mut request: Request) -> Reply {
-        let Some(key) = request.key() else { return self.execute(&mut request).await };
+        let Some(key) = request.key() else { return self.execute(&mut request, None).await };
         match self.replies.begin(key).await {
             Verdict::Execute(ticket) => {
-                let reply = self.execute(&mut request).await;
+                let begun = self.earlier.begin(&key);
+                let reply = self.execute(&mut request, begun).await;
                 ticket.keep(&reply);
                 reply
             }
@@ -137,7 +140,7 @@ impl Service {
         }
     }
 
-    async fn execute(&self, request: &mut Request) -> Reply {
+    async fn execute(&self, request: &mut Request, begun: Option<Begun>) -> Reply {
         let xid = request.xid;
         let (target, caller) = (request.target, &request.caller);
         let cx = Cx { files: &*self.files, handles: &self.handles, caller };
@@ -152,7 +155,12 @@ impl Service {
             }
         };
         match AssertUnwindSafe(run).catch_unwind().await {
-            Ok(Ok(results)) => results.into_reply(xid),
+            Ok(Ok(mut results)) => {
+                if let Some(begun) = &begun {
+                    self.earlier.end(begun, &mut results);
+                }
+                results.into_reply(xid)
+            }
             Ok(Err(Garbage)) => {
                 Tally::add(&self.tally.garbage);
                 debug!("refuse arguments that cannot be read");

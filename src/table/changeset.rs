@@ -100,6 +100,8 @@ pub struct RowConflict {
     pub new_row: Option<u64>,
     /// Ordinal of the row in the current snapshot that stands in the way, if known.
     pub current_row: Option<u64>,
+    /// Ordinal among the change's new rows of an earlier one with the same key.
+    pub twin: Option<u64>,
     /// What is wrong with it.
     pub reason: ConflictReason,
 }

@@ -36,7 +36,7 @@ pub(crate) fn key_schema(schema: &Schema, keys: &[String]) -> Result<SchemaRef> 
 }
 
 fn conflict(reason: ConflictReason, new_row: Option<u64>, current_row: Option<u64>) -> RowConflict {
-    RowConflict { base_row: None, new_row, current_row, reason }
+    RowConflict { base_row: None, new_row, current_row, twin: None, reason }
 }
 
 /// Checks the new rows among themselves; returns their ordinals by key.
@@ -50,8 +50,10 @@ pub(crate) fn among_themselves(
     }
     let mut by_key = HashMap::with_capacity(digests.len());
     for (row, digest) in (0_u64..).zip(digests) {
-        if by_key.insert(*digest, row).is_some() && found.len() < CONFLICTS_MAX {
-            found.push(conflict(ConflictReason::DuplicateKey, Some(row), None));
+        let twin = by_key.insert(*digest, row);
+        if twin.is_some() && found.len() < CONFLICTS_MAX {
+            let twice = conflict(ConflictReason::DuplicateKey, Some(row), None);
+            found.push(RowConflict { twin, ..twice });
         }
     }
     if found.is_empty() { Ok(by_key) } else { Err(found) }

@@ -263,6 +263,7 @@ impl Table {
                     base_row: None,
                     new_row: Some(new_row),
                     current_row: Some(ordinal),
+                    twin: None,
                     reason: ConflictReason::KeyExists,
                 })
                 .collect(),
@@ -397,6 +398,7 @@ fn wanted_schema(
         base_row: None,
         new_row: None,
         current_row: None,
+        twin: None,
         reason: ConflictReason::SchemaChangedByOther,
     };
     let base = &change.base.schema;

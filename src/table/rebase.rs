@@ -181,12 +181,15 @@ impl Rebase<'_> {
             let pure = edit.insert == 0 && self.only_deleted;
             if !found.gone.is_empty() && !pure && self.rule == OnConflict::Refuse {
                 let room = CONFLICTS_MAX.saturating_sub(conflicts.len());
-                conflicts.extend(found.gone.iter().take(room).map(|row| RowConflict {
-                    base_row: Some(*row),
-                    new_row: None,
-                    current_row: None,
-                    reason: ConflictReason::ChangedByOther,
-                }));
+                for row in found.gone.iter().take(room) {
+                    conflicts.push(self.disagreement(
+                        &places,
+                        &base_starts,
+                        edit,
+                        &insert,
+                        *row,
+                    )?);
+                }
                 continue;
             }
             let at = match found.alive.first() {
@@ -260,7 +263,39 @@ impl Rebase<'_> {
         Ok(0)
     }
 
-    /// With last-writer-wins: the rows that others put at `at` since the base, at most `count`.
+    /// What both sides made of a base row that is gone. Others' row is the one that stands in its
+    /// place; where they put fewer, it was removed.
+    fn disagreement(
+        &self,
+        places: &Places<'_>,
+        starts: &[u64],
+        edit: &Edit,
+        insert: &Range<u64>,
+        row: u64,
+    ) -> Result<RowConflict> {
+        let at = self.behind_nearest(places, starts, row)?;
+        // Base rows in front of this one, back to the nearest that lives, are gone as well.
+        let mut before = 0;
+        while let Some(previous) = row.checked_sub(before + 1)
+            && before < u64::try_from(CONFLICTS_MAX).unwrap_or(0)
+            && self.behind_nearest(places, starts, previous)? == at
+        {
+            before += 1;
+        }
+        let count = usize::try_from(before + 1).unwrap_or(usize::MAX);
+        let theirs = self.their_rows(at, count)?;
+        let current = theirs.start.saturating_add(before);
+        let paired = edit.insert == edit.remove;
+        Ok(RowConflict {
+            base_row: Some(row),
+            new_row: paired.then(|| insert.start + (row - edit.at)),
+            current_row: (current < theirs.end).then_some(current),
+            twin: None,
+            reason: ConflictReason::ChangedByOther,
+        })
+    }
+
+    /// The rows that others put at `at` since the base, at most `count`.
     fn their_rows(&self, at: u64, count: usize) -> Result<Range<u64>> {
         let starts = self.tip.starts();
         let count = u64::try_from(count).unwrap_or(u64::MAX);

@@ -149,3 +149,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_disagreement_names_the_rows_of_all_three() {
+    let base = layout(&[("a", 0..5)]);
+    let tip = layout(&[("a", 0..1), ("x", 0..1), ("a", 3..5)]);
+    // Rows 1 and 2 were replaced by one; both are edited, and row 2 is edited alone.
+    for (edit, expected) in [
+        (edit(1, 2, 2), vec![(1, Some(0), Some(1)), (2, Some(1), None)]),
+        (edit(2, 1, 1), vec![(2, Some(0), None)]),
+        (edit(1, 2, 0), vec![(1, None, Some(1)), (2, None, None)]),
+    ] {
+        let Rebased::Conflict(rows) = run(&base, &tip, &[edit], OnConflict::Refuse) else {
+            panic!("no conflict")
+        };
+        let told: Vec<_> =
+            rows.iter().map(|row| (row.base_row.unwrap(), row.new_row, row.current_row)).collect();
+        assert_eq!(told, expected);
+    }
+}

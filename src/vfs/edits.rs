@@ -18,12 +18,15 @@ use crate::error::Result;
 use crate::lake::CsvView;
 
 impl Vfs {
-    /// The edit of a handle, begun over what the client was shown if there is none.
+    /// The edit of a handle, begun over what the client was shown if there is none. A text that
+    /// replaces all of it was made of what the author had read: a client looks the name up anew
+    /// when it opens the file to write it, so its handle may show what it has never read.
     pub(super) async fn edit(
         &self,
         caller: &Caller,
         slot: &Slot,
         handle: Handle,
+        replaces: Replaces,
     ) -> FsResult<EditKey> {
         let key = slot.key(caller, handle);
         if slot.state().edits.contains_key(&key) || self.go_on(caller, slot, &key).await? {
@@ -49,7 +52,12 @@ impl Vfs {
             }
         };
         let size = file.size();
-        let mut edit = self.new_edit(caller, file, below, Some(base));
+        let read = slot.state().seen(&caller.client, version);
+        let against = match read.filter(|read| replaces == Replaces::All && *read < version) {
+            Some(read) => self.view_at(caller, slot, read).await?,
+            None => base,
+        };
+        let mut edit = self.new_edit(caller, file, below, Some(against));
         edit.adds_from = Some(size);
         self.begin_edit(slot, &key, edit)?;
         Ok(key)
@@ -147,11 +155,14 @@ impl Vfs {
             return Ok(WriteReply { count, stability, verifier });
         }
         self.check_verdict(slot, &slot.key(caller, handle), offset)?;
-        let key = self.edit(caller, slot, handle).await?;
+        let key = self.edit(caller, slot, handle, Replaces::Parts).await?;
         let (offset, data) = self.behind_saved(slot, &key, offset, data).await?;
         let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
         if len > 0
-            && let Err(error) = self.change_edit(slot, &key, |file| file.write(offset, &data))
+            && let Err(error) = self.change_edit(slot, &key, |file| {
+                file.write(offset, &data)?;
+                file.set_unsettled(stability == Stability::Unstable)
+            })
         {
             return Err(self.give_up(slot, &key, error).await);
         }
@@ -338,7 +349,8 @@ impl Vfs {
             }
             self.shorten_saved(slot, &key, size)?;
             slot.state().verdicts.remove(&key);
-            let key = self.edit(caller, slot, handle).await?;
+            let replaces = if size == 0 { Replaces::All } else { Replaces::Parts };
+            let key = self.edit(caller, slot, handle, replaces).await?;
             self.change_edit(slot, &key, |file| file.truncate(size))?;
             if let Some(edit) = slot.state().edits.get_mut(&key) {
                 edit.adds_from = None;
@@ -371,6 +383,15 @@ impl Vfs {
         }
         Ok(())
     }
+}
+
+/// How much of a file the first change of an edit replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replaces {
+    /// All of it: it was truncated to nothing.
+    All,
+    /// A part: the rest stays as the handle shows it.
+    Parts,
 }
 
 impl Slot {

@@ -9,6 +9,8 @@ use super::plan::rejection;
 use super::save::{Save, SaveError, Saved};
 use super::slot::{Edit, EditKey, Kept, Slot, Trigger};
 use super::text::{Frozen, SameBase};
+use super::timer::is_unsettled;
+use crate::csv::Rejection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{At, ChangeSet, CommitOutcome, CsvView, Edit as RowEdit, NewRows, OnExistingKey};
 
@@ -54,7 +56,7 @@ impl Vfs {
             }
             return Ok(());
         }
-        match self.save(slot, edit, text).await {
+        match self.save(slot, edit, text, trigger).await {
             Ok(saved) => {
                 self.saved(slot, key, edit, &saved);
                 Ok(())
@@ -81,8 +83,14 @@ impl Vfs {
         slot: &Slot,
         edit: &Edit,
         text: &Frozen,
+        trigger: Trigger,
     ) -> std::result::Result<Saved, SaveError> {
         let who = self.principal(&edit.caller);
+        if trigger == Trigger::Quiet
+            && let Some(unfinished) = unfinished(edit, text)
+        {
+            return Err(SaveError::Refused(ErrorKind::Invalid, vec![unfinished]));
+        }
         if !text.content().is_whole() {
             let why = "parts of the file were never written";
             let rejection = rejection("MNT-1209", why, "write the file again as a whole");
@@ -241,6 +249,25 @@ impl Vfs {
             self.show_time(slot, version, later(time));
         }
     }
+}
+
+/// Why a text that waited long enough is no save: its client died while it wrote.
+fn unfinished(edit: &Edit, text: &Frozen) -> Option<Rejection> {
+    let reason = if is_unsettled(edit) {
+        "the client went away before it had written all of the file"
+    } else {
+        let shorter = edit.against.as_ref().is_some_and(|base| text.len() < base.len());
+        let replaced = edit
+            .below
+            .as_ref()
+            .is_none_or(|below| text.content().base_limit < below.len() && edit.extends.is_none());
+        if !(shorter && replaced && !edit.whole && text.ends_in_mid_line()) {
+            return None;
+        }
+        "the file is shorter than the table and stops in the middle of a line"
+    };
+    let remedy = "write the file again as a whole, with a line end at its end";
+    Some(rejection("MNT-1230", reason, remedy))
 }
 
 /// Whether `text` is `view`'s text and perhaps more behind it. The end is compared first: there

@@ -3,7 +3,7 @@
 //! NFSv3 has no close; a COMMIT in mid-file looks like the one at the end. What tells them apart
 //! is whether more writes come while its reply is held.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::gateway::Vfs;
@@ -68,6 +68,9 @@ impl Vfs {
     /// Makes an edit durable; how long the reply is held if it should be judged unless more
     /// comes.
     async fn commit_locked(&self, slot: &Arc<Slot>, key: &EditKey) -> FsResult<Option<Hold>> {
+        if let Some(edit) = slot.state().edits.get(key) {
+            edit.file.lock().unwrap_or_else(PoisonError::into_inner).set_unsettled(false)?;
+        }
         self.sync_edit(slot, key).await?;
         if slot.is_held(key) {
             self.decide_and_act(slot, key, Trigger::Flushed).await?;

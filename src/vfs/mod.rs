@@ -14,6 +14,7 @@ mod away;
 mod base;
 mod changing;
 mod compared;
+mod conflicts;
 mod edits;
 mod empty;
 pub mod error;

@@ -119,6 +119,9 @@ impl Vfs {
         }
         let edit = slot.state().edits.get(key).cloned();
         let Some(edit) = edit.filter(|edit| edit.writes > 0) else { return Ok(()) };
+        if closing != Closing::Flushed {
+            note_all_sent(slot, key)?;
+        }
         let trigger = match closing {
             Closing::Flushed => Trigger::Flushed,
             Closing::Finished | Closing::Gone => Trigger::Finished { rewritten: rewritten(&edit) },
@@ -190,6 +193,14 @@ fn note_closed(slot: &Slot, key: &EditKey, writes: bool) {
     if opens.count == 0 {
         state.opens.remove(key);
     }
+}
+
+/// Notes that its writer has sent all of a text.
+fn note_all_sent(slot: &Slot, key: &EditKey) -> FsResult<()> {
+    let mut state = slot.state();
+    let Some(edit) = state.edits.get_mut(key) else { return Ok(()) };
+    edit.whole = true;
+    Ok(edit.file.lock().unwrap_or_else(PoisonError::into_inner).set_unsettled(false)?)
 }
 
 /// Whether a text replaces the one below it, rather than adding a first part of a line to it.

@@ -304,26 +304,8 @@ impl Planned {
         if rows.iter().any(by_other) { ErrorKind::Conflict } else { ErrorKind::Invalid }
     }
 
-    /// A conflict as one refused row of the staged text.
-    ///
-    /// # Errors
-    /// As reading the text.
-    pub(super) async fn conflict(&self, row: &RowConflict, text: &Frozen) -> Result<Rejection> {
-        let mut rejection = conflict_rejection(row.reason);
-        if let Some(new_row) = row.new_row {
-            let (line, record) = self.find(new_row, text).await?;
-            rejection.line = line;
-            rejection.row = record;
-        }
-        let other = row.current_row.map(|ordinal| ordinal.saturating_add(2));
-        if let Some(line) = other {
-            rejection.reason = format!("{}; the other row is on line {line}", rejection.reason);
-        }
-        Ok(rejection)
-    }
-
     /// Line and text of a new row.
-    async fn find(&self, new_row: u64, text: &Frozen) -> Result<(u64, Vec<u8>)> {
+    pub(super) async fn find(&self, new_row: u64, text: &Frozen) -> Result<(u64, Vec<u8>)> {
         let index = self.places.partition_point(|(first, _)| *first <= new_row);
         let Some((first, offset)) = index.checked_sub(1).and_then(|i| self.places.get(i)) else {
             return Ok((0, Vec::new()));
@@ -355,31 +337,6 @@ pub(super) fn rejection(code: &'static str, reason: &str, remedy: &str) -> Rejec
         remedy: remedy.to_owned(),
         row: Vec::new(),
     }
-}
-
-fn conflict_rejection(reason: ConflictReason) -> Rejection {
-    let (code, why, remedy) = match reason {
-        ConflictReason::ChangedByOther => (
-            "MNT-1310",
-            "the row was changed or removed by somebody else since you read the file",
-            "read the file again and repeat the change",
-        ),
-        ConflictReason::KeyExists => (
-            "MNT-1311",
-            "another row of the table has the same key",
-            "edit that row instead, or give the new row another key",
-        ),
-        ConflictReason::DuplicateKey => {
-            ("MNT-1312", "two rows of the file have the same key", "keep one of them")
-        }
-        ConflictReason::NullKey => ("MNT-1313", "a key column has no value", "give the row a key"),
-        ConflictReason::SchemaChangedByOther => (
-            "MNT-1314",
-            "the columns were changed by somebody else since you read the file",
-            "read the file again and repeat the change",
-        ),
-    };
-    rejection(code, why, remedy)
 }
 
 /// Column types by the values of all rows of a text.
@@ -439,7 +396,8 @@ fn canonical(batch: &RecordBatch) -> Result<(Vec<u8>, Vec<u32>)> {
     Ok((text, ends))
 }
 
-fn count_lines(text: &[u8]) -> u64 {
+/// Number of line ends.
+pub(super) fn count_lines(text: &[u8]) -> u64 {
     u64::try_from(memchr::memchr_iter(b'\n', text).count()).unwrap_or(u64::MAX)
 }
 

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use tokio::sync::mpsc;
 
+use super::conflicts::Sides;
 use super::plan::{Plan, PlanError, Planned, check, infer, plan, record_end, rejection};
 use super::text::{BlockingText, Frozen, SameBase};
 use crate::csv;
@@ -138,10 +139,12 @@ impl Save<'_> {
                 let merged = snapshot.version > next || snapshot.lineage.is_shared();
                 Ok(Saved { same_text: planned.same_text && !merged, same_rows: !merged, snapshot })
             }
-            CommitOutcome::Conflict { rows, .. } => {
+            CommitOutcome::Conflict { rows, current } => {
                 let mut rejections = Vec::new();
+                let current = self.lake.view_of(&current).await?;
+                let sides = Sides { base, current: &current, text: &self.text };
                 for row in rows.iter().take(csv::REJECTIONS_KEPT) {
-                    rejections.push(planned.conflict(row, &self.text).await?);
+                    rejections.push(planned.conflict(row, &sides).await?);
                 }
                 let kind = planned.conflict_kind(&rows);
                 Err(SaveError::Refused(kind, rejections))

@@ -28,7 +28,8 @@ pub(super) async fn shape_of(
             complete,
             append: false,
             doubtful,
-            reaches_end: false,
+            // Nothing was there that could be missing.
+            reaches_end: !complete,
             in_place: false,
         });
     };
@@ -41,7 +42,7 @@ pub(super) async fn shape_of(
             complete,
             append: false,
             doubtful,
-            reaches_end: false,
+            reaches_end: size + 1 >= base.len() || same_tail(text, base, 1).await?,
             in_place: false,
         });
     }
@@ -51,7 +52,7 @@ pub(super) async fn shape_of(
     let prefix = size < base.len() && unchanged_below && text.content().is_whole();
     let least = base.len() / 100 * (100 - u64::from(limits.shrink_percent.min(100)));
     let doubtful = base.rows() > 0 && (prefix || size <= header || size < least);
-    let same_tail = same_tail(text, base).await?;
+    let same_tail = same_tail(text, base, 0).await?;
     let truncated = text.content().base_limit < base.len();
     Ok(Shape {
         complete,
@@ -112,12 +113,13 @@ async fn same_extents(
     Ok(text.content().is_whole() || text.content().base_limit >= end)
 }
 
-/// Whether the text ends with the base's last row.
-async fn same_tail(text: &Frozen, base: &Arc<CsvView>) -> Result<bool> {
+/// Whether the text ends with the base's last row, but for `without` bytes at its end.
+async fn same_tail(text: &Frozen, base: &Arc<CsvView>, without: u64) -> Result<bool> {
     let Some(last) = base.rows().checked_sub(1) else { return Ok(true) };
     let start = base.offset_of(last).await?;
-    let bytes = base.len() - start;
+    let end = base.len().saturating_sub(without).max(start);
+    let bytes = end - start;
     let Some(from) = text.len().checked_sub(bytes) else { return Ok(false) };
-    let theirs = base.read_at(start..base.len()).await?.concat();
+    let theirs = base.read_at(start..end).await?.concat();
     Ok(text.read_all(from..text.len()).await? == theirs)
 }

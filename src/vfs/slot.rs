@@ -272,7 +272,8 @@ pub(super) struct Shape {
     /// A proper prefix of the base, the header only, nothing, or much less than the base: may be
     /// a writer that has not finished.
     pub(super) doubtful: bool,
-    /// At least as long as the base, or ends with the base's last row.
+    /// At least as long as the base, or ends with the base's last row; of a text that stops in
+    /// mid-line: but for the newline at its end.
     pub(super) reaches_end: bool,
     /// As long as the base and ending like it, without a truncation before: bytes changed in
     /// place, or shorter content whose writer has not yet cut off the old end.
@@ -334,7 +335,9 @@ pub(super) fn decide(shape: Shape, trigger: Trigger) -> Decision {
         _ if shape.doubtful => Decision::Shrink,
         // A last line without its newline: a writer in mid-line, or an editor that leaves it out
         // and then writes the whole file at once.
-        Trigger::StableWrite { whole_file: true } if !shape.complete => Decision::Settle,
+        Trigger::StableWrite { whole_file: true } if !shape.complete && shape.reaches_end => {
+            Decision::Settle
+        }
         _ if !shape.complete => Decision::Shrink,
         _ if shape.in_place => Decision::Settle,
         Trigger::StableWrite { .. } if shape.append => Decision::Now,
@@ -360,7 +363,8 @@ mod tests {
     };
     const APPEND: Shape = Shape { append: true, reaches_end: true, ..REWRITE };
     const PREFIX: Shape = Shape { doubtful: true, ..REWRITE };
-    const PART: Shape = Shape { complete: false, append: true, ..REWRITE };
+    const PART: Shape = Shape { complete: false, reaches_end: true, ..REWRITE };
+    const BEGUN: Shape = Shape { complete: false, ..REWRITE };
     const IN_PLACE: Shape = Shape { reaches_end: true, in_place: true, ..REWRITE };
 
     #[test]
@@ -377,6 +381,7 @@ mod tests {
         assert_eq!(decide(APPEND, Trigger::Commit), Decision::NowUnlessMore);
         assert_eq!(decide(PART, Trigger::StableWrite { whole_file: false }), Decision::Shrink);
         assert_eq!(decide(PART, Trigger::StableWrite { whole_file: true }), Decision::Settle);
+        assert_eq!(decide(BEGUN, Trigger::StableWrite { whole_file: true }), Decision::Shrink);
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub(super) struct StagedFile {
     compared: Compared,
     /// Number of changes since it was made.
     revision: u64,
+    /// Its client has written bytes that it did not ask to be stable, and may send them again.
+    unsettled: bool,
     keep: bool,
 }
 
@@ -159,6 +161,7 @@ impl StagedFile {
             content: Content { size: base_bytes, base_limit: base_bytes, ..Content::default() },
             compared: Compared::default(),
             revision: 0,
+            unsettled: false,
             keep: false,
         })
     }
@@ -180,6 +183,7 @@ impl StagedFile {
             content: Content::default(),
             compared: Compared::default(),
             revision: 0,
+            unsettled: false,
             keep: false,
         };
         for line in lines {
@@ -194,10 +198,11 @@ impl StagedFile {
                 }
                 (Some("w"), Some(offset), Some(len)) => file.content.note_write(offset, len),
                 (Some("t"), Some(size), _) => file.content.note_truncate(size),
+                (Some("u"), Some(unsettled), _) => file.unsettled = unsettled > 0,
                 // The last line may be cut off by a crash: that write was never acknowledged.
                 _ => break,
             }
-            if kind != Some("b") {
+            if matches!(kind, Some("w" | "t")) {
                 file.revision += 1;
             }
         }
@@ -214,6 +219,24 @@ impl StagedFile {
     /// Number of changes since it was made, also those before a restart.
     pub(super) fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Whether its client has still to say that all of it was sent: it writes unstably and ends
+    /// with a COMMIT. One that died in between never does.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// Notes whether bytes are on their way, also for the next process.
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub(super) fn set_unsettled(&mut self, unsettled: bool) -> Result<()> {
+        if self.unsettled != unsettled {
+            self.log.write_all(format!("u {}\n", u8::from(unsettled)).as_bytes())?;
+            self.unsettled = unsettled;
+        }
+        Ok(())
     }
 
     /// Size in bytes.
@@ -452,11 +475,13 @@ mod tests {
         let mut file = StagedFile::create(&area, 7, 3).expect("create");
         file.write(3, b"abc").expect("write");
         file.truncate(5).expect("truncate");
+        file.set_unsettled(true).expect("note");
         file.keep_on_disk();
         let parts = file.content().parts(0..10);
         drop(file);
         let file = StagedFile::recover(&area, 7).expect("recover");
         assert_eq!(file.content().parts(0..10), parts);
+        assert_eq!((file.revision(), file.is_unsettled()), (2, true));
         drop(file);
         assert_eq!(std::fs::read_dir(directory.path()).expect("list").count(), 0);
     }

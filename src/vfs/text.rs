@@ -42,6 +42,17 @@ impl Frozen {
         &self.content
     }
 
+    /// Whether the last written byte ends no line.
+    pub(super) fn ends_in_mid_line(&self) -> bool {
+        let Some(last) = self.content.size.checked_sub(1) else { return false };
+        match self.content.parts(last..self.content.size).first() {
+            Some(Part::Staged(start, end)) => {
+                self.read_staged(*start, *end).is_ok_and(|byte| byte[..] != b"\n"[..])
+            }
+            _ => false,
+        }
+    }
+
     /// Reads `range`, clamped to the size.
     ///
     /// # Errors

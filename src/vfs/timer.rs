@@ -1,17 +1,19 @@
 //! What happens when nothing more comes: settled saves are committed, removed tables dropped,
 //! displaced ones put back, old scratch files removed.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use super::gateway::Vfs;
-use super::slot::{EditKey, Slot, Trigger};
+use super::slot::{Edit, EditKey, Slot, Trigger};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often pending work is looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// Ticks between two looks at old scratch files.
 const SCRATCH_TICKS: u32 = 1200;
+/// After how many shrink times of silence a client that owes the end of a save is taken for dead.
+const ABANDONED_AFTER: u64 = 10;
 /// Longest wait between two background attempts.
 const RETRY_MAX_NS: u64 = 60_000_000_000;
 
@@ -73,9 +75,13 @@ impl Vfs {
         let Ok(Some(shape)) = self.shape(slot, key).await else { return false };
         let mut state = slot.state();
         let Some(edit) = state.edits.get_mut(key) else { return true };
-        let unfinished = shape.doubtful || (!shape.complete && !edit.whole);
+        let on_its_way = is_unsettled(edit);
+        let unfinished =
+            on_its_way || shape.doubtful || !(shape.complete || edit.whole && shape.reaches_end);
         let shrink = u64::try_from(self.settings.timing.shrink.as_nanos()).unwrap_or(u64::MAX);
-        let believed = edit.written_ns.saturating_add(shrink);
+        // A client that is cut off for minutes goes on; one that has died does not.
+        let wait = if on_its_way { shrink.saturating_mul(ABANDONED_AFTER) } else { shrink };
+        let believed = edit.written_ns.saturating_add(wait);
         if unfinished && self.clock.monotonic_ns() < believed {
             edit.due_ns = believed;
             return true;
@@ -92,8 +98,12 @@ impl Vfs {
         for slot in self.pending_slots() {
             let keys: Vec<EditKey> = slot.state().edits.keys().cloned().collect();
             let _changing = slot.changing.lock().await;
-            // What is open is saved when it is closed.
+            // What is open is saved when it is closed; half of what a client is sending at the
+            // moment is nobody's save.
             for key in keys.into_iter().filter(|key| !slot.is_held(key)) {
+                if slot.state().edits.get(&key).is_some_and(is_unsettled) {
+                    continue;
+                }
                 if let Err(error) = self.flush(&slot, &key, Trigger::Certain).await {
                     first.get_or_insert(error);
                 }
@@ -146,6 +156,11 @@ pub(super) enum Urgency {
     WhenDue,
     /// It does not.
     Now,
+}
+
+/// Whether a client has still to send the end of its text, or to say that it has.
+pub(super) fn is_unsettled(edit: &Edit) -> bool {
+    edit.file.lock().unwrap_or_else(PoisonError::into_inner).is_unsettled()
 }
 
 fn due_edits(slot: &Slot, now: u64) -> Vec<EditKey> {

@@ -24,3 +24,4 @@ mod schema;
 mod support;
 mod trash;
 mod verdicts;
+mod wire;

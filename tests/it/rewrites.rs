@@ -143,6 +143,41 @@ async fn two_clients_change_the_same_row_and_the_second_is_refused() {
     assert_eq!(kind, Some(mountable::error::ErrorKind::Conflict));
     assert_eq!(lab.engine_csv("t").await, "id,qty\n1,50\n2,6\n3,7\n");
     assert_eq!(b.cat("t.csv").await, "id,qty\n1,50\n2,6\n3,7\n");
+    let told = b.at("acme/shop/t").cat("last-error.txt").await;
+    let values = "you had read `1,5`; now it is `1,50` on line 2; you wrote `1,51`";
+    assert!(told.contains("(MNT-1310), line 2\n") && told.contains(values), "{told}");
+}
+
+/// What the kernel does: the open for writing looks the name up anew and gets the handle of a
+/// version that this client has never read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_made_of_an_older_version_does_not_undo_a_newer_one() {
+    let lab = lab().await;
+    let (a, b) = (lab.client("a"), lab.client("b"));
+    assert_eq!(b.cat("t.csv").await, TEXT);
+    a.overwrite("t.csv", "id,qty\n1,50\n2,6\n3,7\n").await.unwrap();
+    b.overwrite("t.csv", "id,qty\n1,5\n2,6\n3,70\n4,8\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,50\n2,6\n3,70\n4,8\n");
+    assert_eq!(b.cat("t.csv").await, "id,qty\n1,50\n2,6\n3,70\n4,8\n");
+    assert_eq!(a.cat("t.csv").await, "id,qty\n1,50\n2,6\n3,70\n4,8\n");
+    a.overwrite("t.csv", "id,qty\n1,51\n2,6\n3,70\n4,8\n").await.unwrap();
+    let refused = b.overwrite("t.csv", "id,qty\n1,52\n2,6\n3,70\n4,8\n").await;
+    let kind = refused.err().and_then(|error| error.kind());
+    assert_eq!(kind, Some(mountable::error::ErrorKind::Conflict));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_occur_twice_are_refused_with_both_lines() {
+    let lab = Lab::new().await;
+    lab.table("t").key("id").rows(TEXT).await;
+    let a = lab.client("a");
+    assert!(a.overwrite("t.csv", "id,qty\n1,5\n7,1\n8,1\n7,2\n").await.is_err());
+    let told = a.at("acme/shop/t").cat("last-error.txt").await;
+    let twice = "two rows of the file have the same key; the other row is on line 3";
+    assert!(told.contains("(MNT-1312), line 5\n") && told.contains(twice), "{told}");
+    assert!(a.append_warm("t.csv", "2,60\n").await.is_err());
+    let told = a.at("acme/shop/t").cat("last-error.txt").await;
+    assert!(told.contains("line 5\n") && told.contains("the other row is on line 3"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,3 +106,82 @@ async fn an_empty_new_file_that_is_removed_leaves_nothing() {
     assert!(!a.names().await.contains(&"n.csv".to_owned()));
     assert_eq!(lab.staged_files(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_dies_in_the_middle_of_a_save_changes_nothing() {
+    let lab = Lab::with(|settings| {
+        settings.timing.shrink = std::time::Duration::from_millis(60);
+        settings.timing.settle = std::time::Duration::from_millis(20);
+    })
+    .await;
+    let text = format!("id,qty\n{}", rows(0..3000));
+    lab.table("t").rows(&text).await;
+    let a = lab.client("a");
+    let file = a.open("t.csv").await.unwrap();
+    a.truncate(file, 0).await.unwrap();
+    // More than half of it, to the end of a line: alone by its look it were a whole text.
+    let part = format!("id,qty\n{}", rows(500..2500));
+    copy(&a, file, 0, &part).await;
+    // Neither silence nor the control file takes it for one.
+    let root = a.at("");
+    let control = root.open(".control").await.unwrap();
+    root.write_sync(control, 0, "sync\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, text);
+    let b = lab.client("b").at("acme/shop/t");
+    let mut told = String::new();
+    for _ in 0..200 {
+        told = b.cat("errors.csv").await;
+        if told.contains("MNT-1230") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(told.contains("the client went away"), "{told}");
+    assert_eq!(lab.engine_csv("t").await, text);
+    // Should it live after all, its COMMIT tells it.
+    assert!(a.commit(file).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_save_that_stops_in_mid_line_changes_nothing() {
+    let lab = Lab::new().await;
+    let text = format!("id,qty\n{}", rows(0..3000));
+    lab.table("t").rows(&text).await;
+    let a = lab.client("a");
+    let file = a.open("t.csv").await.unwrap();
+    a.truncate(file, 0).await.unwrap();
+    for (index, piece) in text.as_bytes()[..20_001].chunks(4096).enumerate() {
+        a.write_sync(file, index as u64 * 4096, piece).await.unwrap();
+    }
+    let b = lab.client("b").at("acme/shop/t");
+    for _ in 0..200 {
+        if b.cat("errors.csv").await.contains("MNT-1230") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(b.cat("errors.csv").await.contains("in the middle of a line"));
+    assert_eq!(lab.engine_csv("t").await, text);
+    assert_eq!(lab.versions("t").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_part_of_a_slow_rewrite_is_not_taken_for_the_whole() {
+    let lab =
+        Lab::with(|settings| settings.timing.shrink = std::time::Duration::from_secs(30)).await;
+    let text = "id,qty\n1,5\n2,6\n3,7\n";
+    lab.table("t").rows(text).await;
+    let a = lab.client("a");
+    let file = a.open("t.csv").await.unwrap();
+    a.truncate(file, 0).await.unwrap();
+    a.write_sync(file, 0, "id,qty\n1,5\n2,").await.unwrap();
+    // Several settle times.
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    assert_eq!(lab.engine_csv("t").await, text);
+    a.write_sync(file, 0, "id,qty\n1,5\n2,60\n3,7\n").await.unwrap();
+    lab.settles("t", "id,qty\n1,5\n2,60\n3,7\n").await;
+    assert_eq!(lab.versions("t").await, 3);
+    // An editor that leaves the last newline out is believed soon.
+    a.overwrite("t.csv", "id,qty\n1,5\n3,7").await.unwrap();
+    lab.settles("t", "id,qty\n1,5\n3,7\n").await;
+}
