@@ -97,7 +97,8 @@ impl Nodes {
     }
 
     /// Numbers of versions that the kernel knows.
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.lock().nodes.len()
     }
 }
