@@ -42,18 +42,18 @@ async fn in_background(session: &Session, mount: &Mount, console: &mut Console) 
     let log = File::create(&log_path)
         .map_err(|error| Error::from(error).with("log", log_path.display()))?;
     let child = start(&log)?;
-    let (line, child) = tokio::task::spawn_blocking(move || first_line(child))
+    let (said, child) = tokio::task::spawn_blocking(move || first_word(child))
         .await
         .map_err(|error| Error::internal("start in the background").caused_by(error))??;
-    if line.is_empty() {
+    if said == Said::Nothing {
         return Err(failure(child, &log_path));
     }
+    let (lake, dir) = (redact_url(&settings.lake), mount.dir.display());
     if console.form == Form::Json {
-        console.write(&line)?;
+        console.json(&serde_json::json!({"ready": true, "fuse": mount.dir, "lake": lake}))?;
     } else {
-        let lake = redact_url(&settings.lake);
-        console.line(&format!("mounted {lake} on {}", mount.dir.display()))?;
-        console.note(&format!("unmount it: mountable umount {}", mount.dir.display()));
+        console.line(&format!("mounted {lake} on {dir}"))?;
+        console.note(&format!("unmount it: mountable umount {dir}"));
         console.note(&format!("its log: {}", log_path.display()));
     }
     console.flush()?;
@@ -72,19 +72,23 @@ fn start(log: &File) -> Result<Child> {
     Ok(command.spawn()?)
 }
 
-/// What the process says first: that it is mounted, or nothing because it has ended.
-fn first_line(mut child: Child) -> Result<(Vec<u8>, Child)> {
-    let mut line = Vec::new();
-    if let Some(out) = child.stdout.as_mut() {
-        let mut byte = [0_u8];
-        while out.read(&mut byte)? == 1 {
-            line.push(byte[0]);
-            if byte[0] == b'\n' {
-                break;
-            }
-        }
-    }
-    Ok((line, child))
+/// What a process says on its standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// Something: it is mounted.
+    Something,
+    /// Nothing: it has ended.
+    Nothing,
+}
+
+/// Waits until the process says that the lake is mounted, or ends.
+fn first_word(mut child: Child) -> Result<(Said, Child)> {
+    let mut byte = [0_u8];
+    let read = match child.stdout.as_mut() {
+        Some(out) => out.read(&mut byte)?,
+        None => 0,
+    };
+    Ok((if read == 0 { Said::Nothing } else { Said::Something }, child))
 }
 
 /// Why the process in the background has ended.

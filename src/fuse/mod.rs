@@ -130,10 +130,10 @@ impl Mount {
 
     async fn detach(&mut self) -> Result<()> {
         let dir = self.dir.clone();
-        let outcome = tokio::task::spawn_blocking(move || match unmount(&dir, points::Force::No) {
+        let outcome = tokio::task::spawn_blocking(move || match unmount(&dir, Force::No) {
             Err(error) if error.kind() == ErrorKind::Busy => {
                 warn!(dir = %dir.display(), "in use: detach the mount, open files are cut off");
-                unmount(&dir, points::Force::Detach)
+                unmount(&dir, Force::Detach)
             }
             other => other,
         });
@@ -144,6 +144,17 @@ impl Mount {
             () = clock.sleep(adapter::END_WAIT) => {}
         }
         Ok(())
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if *self.ended.borrow() {
+            return;
+        }
+        if let Err(error) = unmount(&self.dir, Force::Detach) {
+            warn!(dir = %self.dir.display(), %error, "the mount stays");
+        }
     }
 }
 

@@ -98,7 +98,7 @@ impl Nodes {
 
     /// Numbers of versions that the kernel knows.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.lock().nodes.len()
     }
 }

@@ -326,7 +326,8 @@ pub(super) enum Decision {
 pub(super) fn decide(shape: Shape, trigger: Trigger) -> Decision {
     match trigger {
         Trigger::Certain | Trigger::Quiet => Decision::Now,
-        Trigger::Flushed if shape.complete && !shape.doubtful && !shape.in_place => Decision::Now,
+        Trigger::Flushed if shape.doubtful || shape.in_place => Decision::Close,
+        Trigger::Flushed if shape.complete && shape.reaches_end => Decision::Now,
         Trigger::Flushed => Decision::Close,
         // The close is the confirmation. The rest of a line may come from the next process.
         Trigger::Finished { rewritten } if shape.complete || rewritten => Decision::Now,
@@ -393,10 +394,10 @@ mod tests {
 
     #[test]
     fn a_close_confirms_what_a_flush_of_one_descriptor_does_not() {
-        for shape in [PREFIX, IN_PLACE, PART] {
+        for shape in [PREFIX, IN_PLACE, PART, REWRITE] {
             assert_eq!(decide(shape, Trigger::Flushed), Decision::Close);
         }
-        for shape in [REWRITE, APPEND] {
+        for shape in [Shape { reaches_end: true, ..REWRITE }, APPEND] {
             assert_eq!(decide(shape, Trigger::Flushed), Decision::Now);
         }
         let rewritten = Trigger::Finished { rewritten: true };

@@ -83,10 +83,11 @@ impl Vfs {
         if let Some(edit) = slot.state().edits.get(&key) {
             return Ok(Shown::Edit(edit.clone()));
         }
+        let open = slot.is_open(&key);
         if let Some(own) = slot.state().own.get(&key) {
             return match strict {
                 // Whoever opens the file now has to see the rows of the others.
-                Strict::Yes if !slot.is_open(&key) => Err(FsError::Stale),
+                Strict::Yes if !open => Err(FsError::Stale),
                 _ => Ok(Shown::Edit(own.clone())),
             };
         }
@@ -117,7 +118,7 @@ impl Vfs {
             (used, state.displaced.is_some())
         };
         let in_use = used.is_some_and(|used| now.saturating_sub(used) < reader);
-        let in_use = in_use || slot.is_open(&key);
+        let in_use = in_use || open;
         if strict == Strict::Yes && !in_use && !displaced {
             return Err(FsError::Stale);
         }

@@ -57,7 +57,7 @@ impl Vfs {
         let _changing = slot.changing.lock().await;
         let now = self.clock.monotonic_ns();
         let due = slot.state().edits.get(key).is_some_and(|edit| edit.due_ns <= now);
-        if !due || self.must_wait_longer(slot, key).await {
+        if !due || slot.is_held(key) || self.must_wait_longer(slot, key).await {
             return;
         }
         let Err(error) = self.flush(slot, key, Trigger::Quiet).await else { return };
