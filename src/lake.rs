@@ -2,7 +2,7 @@
 //!
 //! Nothing below knows a user; nothing above reaches the engine any other way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
 use crate::telemetry;
 use crate::view::{ViewSettings, Views};
 
+mod manage;
 mod names;
 mod refusals;
 
@@ -28,6 +29,7 @@ pub use crate::table::changeset::{
 };
 pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
+pub use crate::table::{CompactSettings, Compacted};
 pub use crate::view::CsvView;
 pub use refusals::Refusal;
 
@@ -46,6 +48,8 @@ struct Inner {
     /// The newest snapshot of each table and when it was fetched.
     pointers: Mutex<HashMap<TableId, (u64, Arc<Snapshot>)>>,
     pointer_ns: u64,
+    /// Tables that were written since maintenance looked at them.
+    written: Mutex<HashSet<TableId>>,
     refusals_kept: usize,
 }
 
@@ -115,6 +119,7 @@ impl Lake {
             caches: Arc::new(TableCaches::new(settings.cache_bytes / 4)),
             pointers: Mutex::new(HashMap::new()),
             pointer_ns: u64::try_from(settings.timing.pointer.as_nanos()).unwrap_or(0),
+            written: Mutex::default(),
             refusals_kept: settings.limits.refusals_kept,
         })))
     }
@@ -199,6 +204,12 @@ impl Lake {
 
     fn forget(&self, id: &TableId) {
         self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// The newest snapshot that was seen, however long ago.
+    fn known(&self, id: &TableId) -> Option<Arc<Snapshot>> {
+        let pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
+        pointers.get(id).map(|(_, snapshot)| Arc::clone(snapshot))
     }
 
     fn remembered(&self, id: &TableId) -> Option<Arc<Snapshot>> {
@@ -331,7 +342,11 @@ impl Lake {
         keys: &[String],
     ) -> Result<RowWriter> {
         self.allow(who, id, Permission::Write).await?;
-        let base = self.latest(who, id).await?;
+        // Only a floor for row ids: the commit checks them against the newest snapshot.
+        let base = match self.known(id) {
+            Some(known) => known,
+            None => self.latest(who, id).await?,
+        };
         self.table(id).writer(&base, schema, keys)
     }
 
@@ -380,6 +395,7 @@ impl Lake {
                 telemetry::ROWS_UPDATED.add(updated);
                 telemetry::ROWS_DELETED.add(deleted);
                 let snapshot = self.remember(snapshot);
+                self.was_written(id);
                 Ok(CommitOutcome::Committed { snapshot, inserted, updated, deleted })
             }
             other => {

@@ -5,6 +5,7 @@ mod address;
 mod args;
 mod cat;
 mod columns;
+mod compact;
 mod console;
 mod demo;
 mod demo_data;
@@ -168,6 +169,7 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Restore { place, name } => {
             restore::restore(&session, &place, name.as_deref(), console).await
         }
+        Command::Compact { place } => compact::compact(&session, &place, console).await,
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
         Command::Serve(serve) => serve::serve(&session, &serve, console).await,
         Command::Demo(_) | Command::Config { .. } | Command::Completions { .. } => {

@@ -13,7 +13,7 @@ use crate::cli::{Exit, Session, mounting};
 use crate::clock::SharedClock;
 use crate::config::{Environment, Settings, redact_url};
 use crate::error::{Error, ErrorKind, Result};
-use crate::lake::Lake;
+use crate::lake::{Lake, Principal};
 use crate::nfs::Server;
 use crate::telemetry;
 use crate::vfs::{FileSystem, Vfs};
@@ -25,6 +25,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(super) struct Gateway {
     vfs: Arc<Vfs>,
     server: Server,
+    maintenance: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -41,16 +42,24 @@ impl Gateway {
         check_address(settings)?;
         check_port(settings.nfs)?;
         std::fs::create_dir_all(&settings.state)?;
-        let vfs = Vfs::open(lake, settings, Arc::clone(clock)).await?;
+        let maintenance = lake.manage(maintainer(settings), &settings.manage);
+        let vfs = match Vfs::open(lake, settings, Arc::clone(clock)).await {
+            Ok(vfs) => vfs,
+            Err(error) => {
+                end(maintenance);
+                return Err(error);
+            }
+        };
         let files: Arc<dyn FileSystem> = vfs.clone();
         let server = match Server::start(files, settings, Arc::clone(clock)).await {
             Ok(server) => server,
             Err(error) => {
                 vfs.shutdown().await;
+                end(maintenance);
                 return Err(error);
             }
         };
-        Ok(Self { vfs, server })
+        Ok(Self { vfs, server, maintenance })
     }
 
     /// Where it listens.
@@ -62,7 +71,25 @@ impl Gateway {
     /// journal for the next start.
     pub(super) async fn stop(self) {
         self.server.stop(GRACE).await;
+        end(self.maintenance);
         self.vfs.shutdown().await;
+    }
+}
+
+/// Who maintains tables in the background.
+fn maintainer(settings: &Settings) -> Principal {
+    Principal {
+        uid: rustix::process::geteuid().as_raw(),
+        client: "manage".to_owned(),
+        role: settings.role.clone(),
+        read_only: settings.read_only,
+    }
+}
+
+fn end(maintenance: Option<tokio::task::JoinHandle<()>>) {
+    if let Some(task) = maintenance {
+        // A compaction that is cut short leaves the old files in place.
+        task.abort();
     }
 }
 

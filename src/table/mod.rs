@@ -20,8 +20,8 @@ mod commit;
 mod compact;
 mod documents;
 mod edits;
-mod heal;
 mod group;
+mod heal;
 mod history;
 mod incoming;
 mod json;
@@ -33,9 +33,9 @@ mod plan;
 mod rebase;
 mod rename;
 mod settle;
-mod together;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::fmt;
 use std::sync::Arc;

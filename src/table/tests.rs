@@ -17,6 +17,7 @@ use crate::store::fault::FaultStore;
 use crate::table::scan::conform;
 
 mod commit;
+mod compact;
 mod faults;
 mod foreign;
 mod lifecycle;

@@ -281,9 +281,8 @@ impl Table {
 fn is_plain(change: &ChangeSet, tip: &Snapshot) -> bool {
     let adds_or_removes = change.edits.iter().any(|edit| edit.remove > 0 || edit.insert > 0);
     let wanted: u64 = change.edits.iter().map(|edit| edit.insert).sum();
-    let columns = change.rows.held.as_ref().is_none_or(|held| {
-        held.schema.fields() == tip.schema.fields()
-    });
+    let columns =
+        change.rows.held.as_ref().is_none_or(|held| held.schema.fields() == tip.schema.fields());
     adds_or_removes
         && columns
         && wanted == change.rows.rows

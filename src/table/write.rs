@@ -27,9 +27,9 @@ mod key;
 #[cfg(test)]
 mod tests;
 
+use encode::{EncodedFile, Encoder, FILE_ROWS_MAX};
 pub(crate) use encode::{LISTED_IDS_KEY, block_rows_for};
 pub(crate) use kept::KeptRows;
-use encode::{EncodedFile, Encoder, FILE_ROWS_MAX};
 pub use key::KeyDigester;
 
 /// Rows held before a file is begun: a write of fewer rows reserves exactly as many row ids.

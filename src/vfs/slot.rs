@@ -212,9 +212,8 @@ impl SlotState {
         let own = |(key, edit): &(&EditKey, &Edit)| key.client == *client && edit.extends.is_none();
         // Once it was saved it is one client's edit like any other: who writes into it from another
         // machine would write over rows that it has not seen.
-        let born = |(key, _): &(&EditKey, &Edit)| {
-            key.version >= BIRTH && !self.shown.contains_key(*key)
-        };
+        let born =
+            |(key, _): &(&EditKey, &Edit)| key.version >= BIRTH && !self.shown.contains_key(*key);
         let found = self.edits.iter().filter(own).max_by_key(|(_, edit)| edit.writes);
         let found = found.or_else(|| self.edits.iter().find(born));
         found.map(|(key, edit)| (key.clone(), edit.clone()))

@@ -49,12 +49,7 @@ impl Monitor {
 }
 
 fn who() -> Principal {
-    Principal {
-        uid: 0,
-        client: "test".to_owned(),
-        role: "superadmin".to_owned(),
-        read_only: false,
-    }
+    Principal { uid: 0, client: "test".to_owned(), role: "superadmin".to_owned(), read_only: false }
 }
 
 fn schema() -> SchemaRef {

@@ -13,7 +13,7 @@ use crate::table::stored::RowIds;
 
 /// Rows that were rewritten: where they were, and the files that hold them now, in one order.
 #[derive(Debug)]
-pub(super) struct Rewritten {
+pub(in crate::table) struct Rewritten {
     /// The old files' rows in the order in which they were written.
     pub(super) old: Layout,
     /// The new files with the ids of their rows.
@@ -35,7 +35,12 @@ impl Rewritten {
         let places = Places::new(&self.old)?;
         let starts = self.starts();
         let mut edited = Edited {
-            files: tip.files.iter().chain(self.new.iter().map(|(file, _)| &file.path)).cloned().collect(),
+            files: tip
+                .files
+                .iter()
+                .chain(self.new.iter().map(|(file, _)| &file.path))
+                .cloned()
+                .collect(),
             ..Edited::default()
         };
         let offset = u32::try_from(tip.files.len())
@@ -105,9 +110,11 @@ fn cut(starts: &[u64], ordinals: Range<u64>) -> Vec<(u32, Range<u32>)> {
         let [start, end] = two else { continue };
         let from = ordinals.start.max(*start);
         let to = ordinals.end.min(*end);
-        if let (true, Ok(from), Ok(to)) =
-            (from < to, u32::try_from(from.saturating_sub(*start)), u32::try_from(to.saturating_sub(*start)))
-        {
+        if let (true, Ok(from), Ok(to)) = (
+            from < to,
+            u32::try_from(from.saturating_sub(*start)),
+            u32::try_from(to.saturating_sub(*start)),
+        ) {
             parts.push((file, from..to));
         }
     }

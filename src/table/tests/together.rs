@@ -30,10 +30,7 @@ fn named(id: &str) -> Lineage {
 }
 
 /// Commits changes that all wait before the first of them gets the table's lock.
-async fn at_once(
-    table: &Table,
-    changes: Vec<(&str, ChangeSet)>,
-) -> Vec<Result<CommitOutcome>> {
+async fn at_once(table: &Table, changes: Vec<(&str, ChangeSet)>) -> Vec<Result<CommitOutcome>> {
     let lease = table.lock().await.expect("lock");
     let mut tasks = Vec::new();
     for (id, change) in changes {
@@ -298,8 +295,7 @@ async fn a_change_whose_caller_has_gone_is_not_begun() {
     let lease = table.lock().await.expect("lock");
     let gone = held(&table, &base, &[(2, "gone")]).await;
     let waiting = table.clone();
-    let task =
-        tokio::spawn(async move { waiting.commit(gone, named("gone"), Vec::new()).await });
+    let task = tokio::spawn(async move { waiting.commit(gone, named("gone"), Vec::new()).await });
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
@@ -307,8 +303,7 @@ async fn a_change_whose_caller_has_gone_is_not_begun() {
     assert!(task.await.is_err());
     let here = held(&table, &base, &[(3, "here")]).await;
     let waiting = table.clone();
-    let task =
-        tokio::spawn(async move { waiting.commit(here, named("here"), Vec::new()).await });
+    let task = tokio::spawn(async move { waiting.commit(here, named("here"), Vec::new()).await });
     table.unlock(lease).await;
     committed(task.await.expect("no panic"));
     assert_eq!(text(&lab.table("orders")).await, "1=a 3=here");

@@ -90,9 +90,8 @@ impl KeptRows {
         }
         let stored = self.stored.clone();
         let join = move || concat_batches(&stored, &held);
-        let mut batch = blocking(join)
-            .await?
-            .map_err(|error| Error::internal("join rows").caused_by(error))?;
+        let mut batch =
+            blocking(join).await?.map_err(|error| Error::internal("join rows").caused_by(error))?;
         while batch.num_rows() > 0 {
             let mut encoder = match self.encoder.take() {
                 Some(encoder) => encoder,
