@@ -53,6 +53,8 @@ pub struct CompactSettings {
     pub files_min: usize,
     /// A file is rewritten if more than so many of a hundred rows are deleted.
     pub dead_percent: u64,
+    /// Fewer deleted rows of a file than this are not worth it.
+    pub dead_min: u64,
     /// Layouts of more pieces are made short again.
     pub pieces_max: usize,
     /// Bytes of data files that one run rewrites at most (but at least one file).
@@ -66,6 +68,7 @@ impl CompactSettings {
             small_bytes: 16 << 20,
             files_min: 2,
             dead_percent: 0,
+            dead_min: 1,
             pieces_max: 0,
             bytes_max: u64::MAX,
         }
@@ -77,6 +80,7 @@ impl CompactSettings {
             small_bytes: 8 << 20,
             files_min: 64,
             dead_percent: 30,
+            dead_min: 10_000,
             pieces_max: 20_000,
             bytes_max: 256 << 20,
         }

@@ -9,6 +9,7 @@
 )]
 
 mod appends;
+mod compaction;
 mod model;
 mod names;
 mod readers;
