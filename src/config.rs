@@ -52,8 +52,34 @@ pub struct Settings {
     pub timing: Timing,
     /// Limits that protect the gateway.
     pub limits: Limits,
+    /// Maintenance in the background.
+    pub manage: Manage,
     /// What is logged and how.
     pub log: LogSettings,
+}
+
+/// Maintenance of the tables that a gateway writes, in the background.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manage {
+    /// Time between two looks; zero = none.
+    pub interval: Duration,
+    /// So many small data files of a table are put together.
+    pub files_min: usize,
+    /// A data file is rewritten if more than so many of a hundred rows are deleted.
+    pub dead_percent: u8,
+    /// Bytes of data files that one compaction rewrites at most.
+    pub bytes_max: u64,
+}
+
+impl Default for Manage {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            files_min: 64,
+            dead_percent: 30,
+            bytes_max: 256 << 20,
+        }
+    }
 }
 
 /// What is logged and how.
@@ -220,6 +246,7 @@ impl Default for Settings {
             cache_bytes: 128 << 20,
             timing: Timing::default(),
             limits: Limits::default(),
+            manage: Manage::default(),
             log: LogSettings::default(),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing below knows a user; nothing above reaches the engine any other way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use crate::view::{ViewSettings, Views};
 
 mod check;
 mod known;
+mod manage;
 mod names;
 mod rebuild;
 mod refusals;
@@ -33,6 +34,7 @@ pub use crate::table::changeset::{
 pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
 pub use crate::table::{Counts, Depth, Finding, Rebuild, Severity};
+pub use crate::table::{CompactSettings, Compacted};
 pub use crate::view::CsvView;
 pub use check::{LakeReport, Scope};
 pub use rebuild::LakeRebuilt;
@@ -55,6 +57,8 @@ struct Inner {
     pointers: Mutex<HashMap<TableId, (u64, Arc<Snapshot>)>>,
     pointer_ns: u64,
     known: known::Known,
+    /// Tables that were written since maintenance looked at them.
+    written: Mutex<HashSet<TableId>>,
     refusals_kept: usize,
     /// Where the objects are, as the settings name it.
     location: String,
@@ -166,6 +170,7 @@ impl Lake {
             pointers: Mutex::new(HashMap::new()),
             pointer_ns: u64::try_from(settings.timing.pointer.as_nanos()).unwrap_or(0),
             known: known::Known::default(),
+            written: Mutex::default(),
             refusals_kept: settings.limits.refusals_kept,
             location: settings.lake.clone(),
         })))
@@ -405,7 +410,11 @@ impl Lake {
         keys: &[String],
     ) -> Result<RowWriter> {
         self.allow(who, id, Permission::Write).await?;
-        let base = self.latest(who, id).await?;
+        // Only a floor for row ids: the commit checks them against the newest snapshot.
+        let base = match self.last_known(id) {
+            Some(known) => known,
+            None => self.latest(who, id).await?,
+        };
         self.table(id).writer(&base, schema, keys)
     }
 
@@ -454,6 +463,7 @@ impl Lake {
                 telemetry::ROWS_UPDATED.add(updated);
                 telemetry::ROWS_DELETED.add(deleted);
                 let snapshot = self.remember_own(snapshot);
+                self.was_written(id);
                 Ok(CommitOutcome::Committed { snapshot, inserted, updated, deleted })
             }
             other => {

@@ -94,6 +94,7 @@ counters! {
     ROWS_INSERTED, "rows_inserted_total", Rows, "Rows inserted by commits.";
     ROWS_UPDATED, "rows_updated_total", Rows, "Rows replaced by commits.";
     ROWS_DELETED, "rows_deleted_total", Rows, "Rows removed by commits.";
+    COMPACTIONS, "compactions_total", Count, "Tables whose data files were put together.";
     SAVES_REFUSED, "saves_refused_total", Count, "Saves refused and recorded in errors.csv.";
 }
 

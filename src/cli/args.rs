@@ -116,6 +116,11 @@ pub(super) enum Command {
         /// Name in the trash; without it, the trash is listed
         name: Option<String>,
     },
+    /// Puts small data files together and leaves deleted rows behind; no text changes
+    Compact {
+        /// ORG/SUPER/TABLE, or ORG/SUPER for all of its tables
+        place: String,
+    },
     /// Tells why the last writes were refused, and what to do
     Why {
         /// A file below a mount, or ORG/SUPER/TABLE; default: the whole lake

@@ -6,6 +6,7 @@ mod args;
 mod cat;
 mod catalog;
 mod columns;
+mod compact;
 mod console;
 mod demo;
 mod demo_data;
@@ -173,6 +174,7 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Restore { place, name } => {
             restore::restore(&session, &place, name.as_deref(), console).await
         }
+        Command::Compact { place } => compact::compact(&session, &place, console).await,
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
         Command::Catalog { action } => catalog::catalog(&session, &action, console).await,
         Command::Fsck(fsck) => fsck::fsck(&session, &fsck, console).await,

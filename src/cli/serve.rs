@@ -16,7 +16,7 @@ use crate::clock::SharedClock;
 use crate::config::{Environment, Settings, redact_url};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fuse::{Mount, MountSettings};
-use crate::lake::Lake;
+use crate::lake::{Lake, Principal};
 use crate::nfs::Server;
 use crate::telemetry;
 use crate::vfs::{FileSystem, Vfs};
@@ -38,6 +38,7 @@ pub(super) struct Gateway {
     vfs: Arc<Vfs>,
     server: Option<Server>,
     mount: Option<Mount>,
+    maintenance: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -56,8 +57,16 @@ impl Gateway {
             check_address(settings)?;
             check_port(settings.nfs)?;
         }
-        let vfs = Vfs::open(lake, settings, Arc::clone(clock)).await?;
-        let mut gateway = Self { vfs, server: None, mount: None };
+        std::fs::create_dir_all(&settings.state)?;
+        let maintenance = lake.manage(maintainer(settings), &settings.manage);
+        let vfs = match Vfs::open(lake, settings, Arc::clone(clock)).await {
+            Ok(vfs) => vfs,
+            Err(error) => {
+                end(maintenance);
+                return Err(error);
+            }
+        };
+        let mut gateway = Self { vfs, server: None, mount: None, maintenance };
         match gateway.open(settings, clock, fronts).await {
             Ok(()) => Ok(gateway),
             Err(error) => {
@@ -123,7 +132,25 @@ impl Gateway {
         if let Some(server) = self.server {
             server.stop(GRACE).await;
         }
+        end(self.maintenance);
         self.vfs.shutdown().await;
+    }
+}
+
+/// Who maintains tables in the background.
+fn maintainer(settings: &Settings) -> Principal {
+    Principal {
+        uid: rustix::process::geteuid().as_raw(),
+        client: "manage".to_owned(),
+        role: settings.role.clone(),
+        read_only: settings.read_only,
+    }
+}
+
+fn end(maintenance: Option<tokio::task::JoinHandle<()>>) {
+    if let Some(task) = maintenance {
+        // A compaction that is cut short leaves the old files in place.
+        task.abort();
     }
 }
 

@@ -31,13 +31,14 @@ use crate::table::write::KeptRows;
 mod choose;
 mod place;
 
-use place::{Replaced, Rewritten};
+use place::Replaced;
+pub(in crate::table) use place::Rewritten;
 
 /// Operation of a compaction in the lineage of its snapshot.
 pub const COMPACT: &str = "compact";
-/// Mark of a snapshot that shows the same text as its predecessor: time of the one whose text
-/// it is.
-pub(crate) const SAME_TEXT: &str = "same_text_since_ms";
+/// Mark of a snapshot that shows the same text as its predecessor: version and time of the one
+/// that changed the text last.
+const SAME_TEXT: &str = "same_text_as";
 /// Rewrites that are begun anew because the table was changed too much meanwhile.
 const ROUNDS_MAX: usize = 3;
 /// Bytes of footers kept while rewriting.
@@ -52,6 +53,8 @@ pub struct CompactSettings {
     pub files_min: usize,
     /// A file is rewritten if more than so many of a hundred rows are deleted.
     pub dead_percent: u64,
+    /// Fewer deleted rows of a file than this are not worth it.
+    pub dead_min: u64,
     /// Layouts of more pieces are made short again.
     pub pieces_max: usize,
     /// Bytes of data files that one run rewrites at most (but at least one file).
@@ -65,6 +68,7 @@ impl CompactSettings {
             small_bytes: 16 << 20,
             files_min: 2,
             dead_percent: 0,
+            dead_min: 1,
             pieces_max: 0,
             bytes_max: u64::MAX,
         }
@@ -76,6 +80,7 @@ impl CompactSettings {
             small_bytes: 8 << 20,
             files_min: 64,
             dead_percent: 30,
+            dead_min: 10_000,
             pieces_max: 20_000,
             bytes_max: 256 << 20,
         }
@@ -166,7 +171,7 @@ impl Table {
     }
 
     /// Writes the live rows of files to new ones, in the order of the layout.
-    async fn rewrite_files(
+    pub(in crate::table) async fn rewrite_files(
         &self,
         tip: &Snapshot,
         layout: &Layout,
@@ -203,7 +208,7 @@ impl Table {
 
     /// Commits the new files in place of the old ones, onto whatever is newest; `None` if the rows
     /// have to be rewritten again.
-    async fn replace_files(
+    pub(in crate::table) async fn replace_files(
         &self,
         schema: &arrow::datatypes::SchemaRef,
         chosen: &HashSet<Arc<str>>,
@@ -243,8 +248,8 @@ impl Table {
             let Some(planned) = self.replaced(&head, chosen, rewritten).await? else {
                 return Ok(None);
             };
-            let since = head.tip.text_ms().to_string();
-            let marks = vec![(SAME_TEXT, since)];
+            let (version, ms) = head.tip.text_origin();
+            let marks = vec![(SAME_TEXT, format!("{version} {ms}"))];
             let prepared = self.prepare_marked(&head.tip, &planned, lineage.clone(), marks).await?;
             match self.publish(&prepared, deadline).await? {
                 Published::Won(snapshot) => {
@@ -306,16 +311,23 @@ impl Table {
 }
 
 impl Snapshot {
-    /// Time at which the table's text became what this snapshot shows, milliseconds since 1970: a
-    /// compaction does not change it.
-    pub fn text_ms(&self) -> i64 {
+    /// The version that changed the table's text last, and when: a compaction does not change it.
+    fn text_origin(&self) -> (u64, i64) {
         let marked = codec::own_text(&self.document, SAME_TEXT);
-        marked.and_then(|text| text.parse().ok()).unwrap_or(self.committed_ms)
+        marked
+            .and_then(|text| text.split_once(' '))
+            .and_then(|(version, ms)| Some((version.parse().ok()?, ms.parse().ok()?)))
+            .unwrap_or((self.version, self.committed_ms))
     }
 
-    /// Whether it shows the same text as its predecessor.
-    pub fn is_compaction(&self) -> bool {
-        codec::own_text(&self.document, SAME_TEXT).is_some()
+    /// The version whose text this one shows: its own, or an older one's after a compaction.
+    pub fn text_version(&self) -> u64 {
+        self.text_origin().0
+    }
+
+    /// Time of that version, milliseconds since 1970.
+    pub fn text_ms(&self) -> i64 {
+        self.text_origin().1
     }
 }
 

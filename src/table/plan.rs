@@ -17,7 +17,7 @@ use crate::table::rebase::{self, Moves, Rebase, Rebased};
 use crate::table::scan::conform;
 use crate::table::schema;
 use crate::table::snapshot::{DataFile, OnConflict, Snapshot, TableConfig};
-use crate::table::stored;
+use crate::table::stored::{self, RowIds};
 use crate::table::widen;
 use crate::table::write::{KeyDigester, NewFile};
 
@@ -175,13 +175,16 @@ impl Table {
         let base = self.layout(&change.base).await?;
         let base_files: HashSet<&str> =
             change.base.files.iter().map(|file| file.path.as_ref()).collect();
-        let only_deleted = tip.files.iter().all(|file| base_files.contains(file.path.as_ref()));
         let moved = self.moved_rows(&change.base, tip).await?;
+        let only_deleted = tip.files.iter().all(|file| {
+            base_files.contains(file.path.as_ref()) || moved.holds_only_old(&file.path, file.rows)
+        });
         let find = |file: &str, row: u32| moved.find(file, row);
+        let old = |file: &str, row: u32| base_files.contains(file) || moved.is_old(file, row);
         Rebase {
             base: &base,
             tip: tip_layout,
-            base_files: &base_files,
+            old: &old,
             only_deleted,
             rule: tip.config.on_conflict,
             moved: &find,
@@ -192,7 +195,8 @@ impl Table {
     /// Where rows went whose files another writer compacted since the base: rewritten files keep
     /// the row ids (format spec section 6.2), so they hold ids from before the base's watermark.
     async fn moved_rows(&self, base: &Snapshot, tip: &Snapshot) -> Result<MovedRows> {
-        let mut moved = MovedRows::default();
+        let limit = i64::try_from(base.row_id_high_watermark).unwrap_or(i64::MAX);
+        let mut moved = MovedRows { limit, ..MovedRows::default() };
         let kept: HashSet<&str> = tip.files.iter().map(|file| file.path.as_ref()).collect();
         let known: HashSet<&str> = base.files.iter().map(|file| file.path.as_ref()).collect();
         let vanished: Vec<&DataFile> =
@@ -200,17 +204,17 @@ impl Table {
         if vanished.is_empty() {
             return Ok(moved);
         }
-        let limit = i64::try_from(base.row_id_high_watermark).unwrap_or(i64::MAX);
         for file in tip.files.iter().filter(|file| !known.contains(file.path.as_ref())) {
             let ids = self.row_ids(file).await?;
             if ids.span(file.rows).is_some_and(|(lowest, _)| lowest > limit) {
                 continue;
             }
             for row in 0..u32::try_from(file.rows).unwrap_or(u32::MAX) {
-                if let Some(id) = ids.at(row) {
-                    moved.now.insert(id, (file.path.to_string(), row));
+                if let Some(id) = ids.at(row).filter(|id| *id <= limit) {
+                    moved.now.insert(id, (Arc::clone(&file.path), row));
                 }
             }
+            moved.rewritten.insert(Arc::clone(&file.path), ids);
         }
         if !moved.now.is_empty() {
             for file in vanished {
@@ -360,13 +364,30 @@ struct KeyContext<'a> {
 /// Rows found again after a compaction.
 #[derive(Debug, Default)]
 struct MovedRows {
-    ids: HashMap<Arc<str>, crate::table::stored::RowIds>,
-    now: HashMap<i64, (String, u32)>,
+    /// Highest row id of the base.
+    limit: i64,
+    /// Ids of the base's files that are gone.
+    ids: HashMap<Arc<str>, RowIds>,
+    /// Where rows with ids of the base are now.
+    now: HashMap<i64, (Arc<str>, u32)>,
+    /// Ids of the new files that hold some of them.
+    rewritten: HashMap<Arc<str>, RowIds>,
 }
 
 impl MovedRows {
-    fn find(&self, file: &str, row: u32) -> Option<(String, u32)> {
+    fn find(&self, file: &str, row: u32) -> Option<(Arc<str>, u32)> {
         self.now.get(&self.ids.get(file)?.at(row)?).cloned()
+    }
+
+    /// Whether a row of a new file may have been in the base.
+    fn is_old(&self, file: &str, row: u32) -> bool {
+        let id = self.rewritten.get(file).and_then(|ids| ids.at(row));
+        id.is_some_and(|id| id <= self.limit)
+    }
+
+    fn holds_only_old(&self, file: &str, rows: u64) -> bool {
+        let span = self.rewritten.get(file).and_then(|ids| ids.span(rows));
+        span.is_some_and(|(_, highest)| highest <= self.limit)
     }
 }
 

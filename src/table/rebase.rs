@@ -5,8 +5,9 @@
 //! in between only deleted too. Inserted rows go where the removed ones were, else behind the
 //! nearest preceding row of the base that still lives.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::table::changeset::{ConflictReason, Edit, RowConflict};
@@ -140,7 +141,10 @@ fn last_before(runs: &[(u32, u32, u64)], row: u32) -> Option<usize> {
 
 /// Where a row went whose file was rewritten by somebody else's compaction: from (file, row) to
 /// (file, row).
-pub(crate) type Moved<'a> = dyn Fn(&str, u32) -> Option<(String, u32)> + Send + Sync + 'a;
+pub(crate) type Moved<'a> = dyn Fn(&str, u32) -> Option<(Arc<str>, u32)> + Send + Sync + 'a;
+
+/// Whether a row of a file is one that the base may have, and not one that came since.
+pub(crate) type Old<'a> = dyn Fn(&str, u32) -> bool + Send + Sync + 'a;
 
 /// Everything that a rebase looks at.
 pub(crate) struct Rebase<'a> {
@@ -148,8 +152,8 @@ pub(crate) struct Rebase<'a> {
     pub(crate) base: &'a Layout,
     /// The layout that they are put onto.
     pub(crate) tip: &'a Layout,
-    /// Files of the base, also those without live rows.
-    pub(crate) base_files: &'a HashSet<&'a str>,
+    /// Tells rows of the base from newer ones.
+    pub(crate) old: &'a Old<'a>,
     /// Whether everything in between only deleted rows.
     pub(crate) only_deleted: bool,
     /// The table's rule.
@@ -301,10 +305,13 @@ impl Rebase<'_> {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         let mut end = at;
         for run in self.tip.runs(&starts, at..at.saturating_add(count)) {
-            if self.base_files.contains(self.tip.path(run.file)?.as_ref()) {
-                break;
+            let path = self.tip.path(run.file)?;
+            for row in run.rows {
+                if (self.old)(path, row) {
+                    return Ok(at..end);
+                }
+                end += 1;
             }
-            end += u64::from(run.rows.end - run.rows.start);
         }
         Ok(at..end)
     }

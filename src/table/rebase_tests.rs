@@ -1,5 +1,7 @@
 //! Tests of `rebase`.
 
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -31,7 +33,8 @@ fn run(base: &Layout, tip: &Layout, edits: &[Edit], rule: OnConflict) -> Rebased
     let base_files: HashSet<&str> = base.files.iter().map(AsRef::as_ref).collect();
     let only_deleted = tip.files.iter().all(|file| base_files.contains(file.as_ref()));
     let moved = |_: &str, _: u32| None;
-    let rebase = Rebase { base, tip, base_files: &base_files, only_deleted, rule, moved: &moved };
+    let old = |file: &str, _: u32| base_files.contains(file);
+    let rebase = Rebase { base, tip, old: &old, only_deleted, rule, moved: &moved };
     rebase.run(edits).expect("edits fit the base")
 }
 
@@ -92,13 +95,12 @@ fn a_row_deleted_on_both_sides_is_no_conflict() {
 fn rows_of_a_file_that_somebody_compacted_are_found_again() {
     let base = layout(&[("a", 0..3), ("b", 0..2)]);
     let tip = layout(&[("c", 0..5)]);
-    let base_files: HashSet<&str> = base.files.iter().map(AsRef::as_ref).collect();
-    let moved =
-        |file: &str, row: u32| Some(("c".to_owned(), if file == "a" { row + 2 } else { row }));
+    let old = |_: &str, _: u32| true;
+    let moved = |file: &str, row: u32| Some(("c".into(), if file == "a" { row + 2 } else { row }));
     let rebase = Rebase {
         base: &base,
         tip: &tip,
-        base_files: &base_files,
+        old: &old,
         only_deleted: false,
         rule: OnConflict::Refuse,
         moved: &moved,

@@ -18,6 +18,7 @@ use crate::table::scan::conform;
 
 mod check;
 mod commit;
+mod compact;
 mod faults;
 mod foreign;
 mod lifecycle;

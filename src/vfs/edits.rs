@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::gateway::{Vfs, later};
 use super::slot::{BIRTH, Decision, Edit, EditKey, Shape, Slot, Trigger, decide};
 use super::staged::{StagedFile, sync_files};
-use super::tables::{Shown, Strict};
+use super::tables::{Shown, Strict, shows};
 use super::text::Frozen;
 use super::{
     Attr, Caller, Changed, FileTime, FsError, FsResult, Handle, PreAttr, SetAttr, SetTime,
@@ -39,7 +39,8 @@ impl Vfs {
         };
         let base = self.view_at(caller, slot, version).await?;
         let id = self.scratch.fresh_id();
-        let kept = slot.state().kept.clone().filter(|kept| kept.version == version);
+        let kept = slot.state().kept.clone();
+        let kept = kept.filter(|kept| shows(base.snapshot(), kept.version));
         let (file, below) = match kept {
             Some(kept) => {
                 let below = kept.below.as_ref().map_or(0, |view| view.len());

@@ -7,7 +7,7 @@ use super::names::{Afterwards, check_name};
 use super::namespace::{Node, SuperChild, is_silly_rename, super_child};
 use super::scratch::BaseRef;
 use super::slot::{EditKey, Slot, SlotState, Trigger};
-use super::tables::{Shown, Strict};
+use super::tables::{Shown, Strict, shows};
 use super::{Caller, FsError, FsResult, Handle};
 use crate::error::{Error, ErrorKind};
 use crate::lake::{CsvView, SuperId, TableId};
@@ -395,7 +395,7 @@ impl Vfs {
             }
             Shown::Snapshot(snapshot) => {
                 let kept = slot.state().kept.clone();
-                match kept.filter(|kept| kept.version == snapshot.version) {
+                match kept.filter(|kept| shows(snapshot, kept.version)) {
                     Some(kept) => {
                         let below = kept.below.as_ref().map_or(0, |view| view.len());
                         let file = kept.file.lock().unwrap_or_else(PoisonError::into_inner);

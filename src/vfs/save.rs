@@ -135,8 +135,7 @@ impl Save<'_> {
     ) -> SaveResult<Saved> {
         match outcome {
             CommitOutcome::Committed { snapshot, .. } | CommitOutcome::Unchanged { snapshot } => {
-                let next = base.snapshot().version.saturating_add(1);
-                let merged = snapshot.version > next || snapshot.lineage.is_shared();
+                let merged = self.holds_others(base.snapshot(), &snapshot).await;
                 Ok(Saved { same_text: planned.same_text && !merged, same_rows: !merged, snapshot })
             }
             CommitOutcome::Conflict { rows, current } => {
@@ -149,6 +148,22 @@ impl Save<'_> {
                 let kind = planned.conflict_kind(&rows);
                 Err(SaveError::Refused(kind, rejections))
             }
+        }
+    }
+
+    /// Whether a commit on `base` has rows of others in it: made together with it or in between.
+    async fn holds_others(&self, base: &Snapshot, snapshot: &Snapshot) -> bool {
+        if snapshot.lineage.is_shared() {
+            return true;
+        }
+        if snapshot.version <= base.version.saturating_add(1) {
+            return false;
+        }
+        // Compactions in between have changed nothing that the author had read.
+        let before = At::Version(snapshot.version - 1);
+        match self.lake.snapshot(self.who, self.table, before).await {
+            Ok(before) => before.text_version() != base.text_version(),
+            Err(_) => true,
         }
     }
 

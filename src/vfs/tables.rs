@@ -37,7 +37,7 @@ impl Vfs {
     ) -> Result<Arc<CsvView>> {
         let who = self.principal(caller);
         let latest = self.latest(caller, &slot.table).await?;
-        if version == latest.version {
+        if shows(&latest, version) {
             return self.view_of(slot, &latest).await;
         }
         let now = self.clock.monotonic_ns();
@@ -107,7 +107,7 @@ impl Vfs {
                 Strict::No => Ok(Shown::Snapshot(latest)),
             };
         };
-        if version == latest.version {
+        if shows(&latest, version) {
             return Ok(Shown::Snapshot(latest));
         }
         let reader = u64::try_from(self.settings.timing.reader.as_nanos()).unwrap_or(u64::MAX);
@@ -155,13 +155,13 @@ impl Vfs {
         if let Some(slot) = slot {
             let state = slot.state();
             if let Some((version, shown)) = state.mtime
-                && version == snapshot.version
+                && shows(snapshot, version)
             {
                 time = shown;
             }
             ctime = state.ctime.map_or(ctime, |raised| raised.max(ctime));
             if let Some(kept) = &state.kept
-                && kept.version == snapshot.version
+                && shows(snapshot, kept.version)
             {
                 let file = kept.file.lock().unwrap_or_else(PoisonError::into_inner);
                 size = Some(file.size());
@@ -216,9 +216,10 @@ impl Vfs {
         let same = current.filter(|version| {
             let key = EditKey { client: Arc::clone(&caller.client), version: *version };
             let partial = state.partial.contains(&key) || state.edits.contains_key(&key);
-            !partial && state.shown_version(&key) == Some(latest.version)
+            !partial && state.shown_version(&key).is_some_and(|version| shows(&latest, version))
         });
-        let version = same.unwrap_or(latest.version);
+        // A compaction changes no byte: handles and what clients have cached stay as they are.
+        let version = same.unwrap_or(latest.text_version());
         drop(state);
         Ok((Handle { inode, version }, Shown::Snapshot(latest)))
     }
@@ -242,7 +243,7 @@ impl Vfs {
             Shown::Snapshot(snapshot) => {
                 self.note_read(slot, &caller.client, snapshot.version);
                 let kept = slot.state().kept.clone();
-                match kept.filter(|kept| kept.version == snapshot.version) {
+                match kept.filter(|kept| shows(snapshot, kept.version)) {
                     Some(kept) => Frozen::new(&kept.file, kept.below).read(range.clone()).await?,
                     None => {
                         let view = self.view_of(slot, snapshot).await?;
@@ -269,6 +270,11 @@ pub(super) enum Strict {
 /// The time shown for a version: that of its commit; the version's last digits keep times of
 /// commits in the same millisecond apart.
 fn version_time(snapshot: &Snapshot) -> FileTime {
-    let nanos = i64::try_from(snapshot.version % 1_000_000).unwrap_or(0);
-    attr::time_of_ns(snapshot.committed_ms.saturating_mul(1_000_000).saturating_add(nanos))
+    let nanos = i64::try_from(snapshot.text_version() % 1_000_000).unwrap_or(0);
+    attr::time_of_ns(snapshot.text_ms().saturating_mul(1_000_000).saturating_add(nanos))
+}
+
+/// Whether a snapshot has exactly the text of a version.
+pub(super) fn shows(snapshot: &Snapshot, version: u64) -> bool {
+    version == snapshot.version || version == snapshot.text_version()
 }

@@ -11,6 +11,7 @@
 mod appends;
 mod bad_input;
 mod edits;
+mod compaction;
 mod model;
 mod names;
 mod opens;

@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 
 use mountable::error::ErrorKind;
+use mountable::lake::CompactSettings;
 use mountable::vfs::{FsResult, SetAttr, Stability};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::support::{Client, File, Lab};
+use crate::support::{Client, File, Lab, principal};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -35,6 +36,8 @@ enum Op {
     Vim(usize, Change),
     /// Reads; its next save is over what it read then.
     Read(usize),
+    /// Another program puts data files together.
+    Compact,
     /// Another program's commit.
     Foreign(Change),
     /// The gateway is killed and started again.
@@ -68,6 +71,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (who.clone(), change()).prop_map(|(c, x)| Op::Vim(c, x)),
         2 => who.prop_map(Op::Read),
         2 => change().prop_map(Op::Foreign),
+        1 => Just(Op::Compact),
         1 => Just(Op::Restart),
     ]
 }
@@ -236,6 +240,10 @@ impl World {
                 self.judge(&what, result, &gone, &new);
             }
             Op::Foreign(change) => self.foreign(&what, *change).await,
+            Op::Compact => {
+                let (door, all) = (self.lab().another_door(), CompactSettings::all());
+                door.compact(&principal("manage"), &Lab::id("t"), &all).await.unwrap();
+            }
             Op::Restart => self.restart().await,
         }
         self.check(&what).await;

@@ -34,9 +34,8 @@ pub(super) fn choose(
     for file in snapshot.files.iter() {
         let Use { live, pieces } = of(file);
         let dead = file.rows.saturating_sub(live);
-        if dead.saturating_mul(100) > file.rows.saturating_mul(settings.dead_percent)
-            || (fragmented && pieces > 1)
-        {
+        let many = dead.saturating_mul(100) > file.rows.saturating_mul(settings.dead_percent);
+        if (many && dead >= settings.dead_min) || (fragmented && pieces > 1) {
             wanted.push(file);
         } else if file.bytes < settings.small_bytes {
             small.push(file);
@@ -135,6 +134,7 @@ mod tests {
             small_bytes: 1000,
             files_min: 3,
             dead_percent: 20,
+            dead_min: 10,
             pieces_max: 100,
             bytes_max: 10_000,
         }
@@ -151,6 +151,7 @@ mod tests {
     #[test]
     fn a_file_with_many_dead_rows_is_rewritten_and_one_with_few_is_not() {
         assert_eq!(chosen(&[(5000, 100, 79), (5000, 100, 80)], &settings()), [0]);
+        assert!(chosen(&[(5000, 12, 3)], &settings()).is_empty(), "so few are not worth it");
     }
 
     #[test]
@@ -158,9 +159,9 @@ mod tests {
         let files = [(900, 50_000, 50_000), (10, 1, 1), (10, 1, 1), (10, 1, 1)];
         assert_eq!(chosen(&files, &settings()), [1, 2, 3]);
         let more = [
-            (900, 50_000, 50_000),
+            (900, 40_000, 40_000),
             (500, 9_000, 9_000),
-            (500, 4_000, 4_000),
+            (10, 4096, 4096),
             (10, 4096, 4096),
             (10, 4096, 4096),
         ];

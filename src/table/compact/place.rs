@@ -13,7 +13,7 @@ use crate::table::stored::RowIds;
 
 /// Rows that were rewritten: where they were, and the files that hold them now, in one order.
 #[derive(Debug)]
-pub(super) struct Rewritten {
+pub(in crate::table) struct Rewritten {
     /// The old files' rows in the order in which they were written.
     pub(super) old: Layout,
     /// The new files with the ids of their rows.
