@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from runner import Env, run_all, select  # noqa: E402
 
 MODULES = (
-    "read", "write", "refused", "tree", "restart", "bad", "redis", "s3", "real", "big", "python",
+    "read", "write", "refused", "tree", "restart", "bad", "redis", "redis_access",
+    "redis_faults", "s3", "fleet", "real", "big", "python",
 )  # fmt: skip
 
 

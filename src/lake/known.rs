@@ -108,8 +108,15 @@ impl Lake {
     ) -> Result<Option<Arc<Snapshot>>> {
         let named = table.latest().await?;
         let connections = self.0.catalog.connections();
-        if named.is_none() || self.0.known.settled.get(id).unwrap_or_default() == connections {
+        if self.0.known.settled.get(id).unwrap_or_default() == connections {
             return Ok(named);
+        }
+        if named.is_none() {
+            // The connection in which it was last seen is over: it may be lost, not dropped.
+            return match self.last_known(id) {
+                Some(known) => table.reappear(&known).await,
+                None => Ok(None),
+            };
         }
         match table.settle().await {
             Ok(settled) => {
