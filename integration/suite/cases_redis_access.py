@@ -9,7 +9,7 @@ from tools import APPENDED, START
 
 TABLE = "acme/shop/t"
 # What a gateway needs; the keys of the library and its own.
-ACL = "~supertable:* ~mountable:* +@all -@dangerous +info +keys"
+ACL = "~supertable:* ~mountable:* +@all -@dangerous +info"
 
 
 def settings(lab, **redis):
@@ -58,7 +58,7 @@ def a_password_and_a_database_number(env):
 @case(group="redis")
 def an_acl_user_with_the_rights_that_the_docs_name(env):
     redis = Redis(env.work / "labs" / "redis_acl-redis", MEMORY,
-                  ("--user", f"lake on >pa55 {ACL}", "--user", "default off")).start()  # fmt: skip
+                  ("--user", "lake", "on", ">pa55", *ACL.split(), "--user", "default", "off")).start()  # fmt: skip
     with running(redis):
         lab = env.own_lab("redis_acl", catalog=redis.url)
         settings(lab, username="lake", password="pa55")

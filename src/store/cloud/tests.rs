@@ -1,3 +1,5 @@
+//! The wrapping of cloud stores over stores in memory.
+
 use std::sync::Arc;
 
 use object_store::memory::InMemory;
