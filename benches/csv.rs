@@ -14,6 +14,8 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 use mountable::csv::{self, Hunk, Parser, Text, TypeInference};
 
+mod types;
+
 const ROWS: i64 = 100_000;
 
 fn main() {

@@ -7,6 +7,7 @@
 
 mod batches;
 mod columnar;
+mod comma;
 mod convert;
 mod delimited;
 mod detect;
@@ -19,13 +20,14 @@ mod unify;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use crate::clock::SharedClock;
 use crate::error::{Error, Result};
+use comma::{Cut, Outline, SIZES, Sizes};
 
 pub use detect::{Compression, Format};
 pub use unify::unify;
@@ -66,7 +68,23 @@ pub struct Input {
     format: Format,
     compression: Compression,
     options: Options,
+    /// Found by the first reading of comma-separated text.
+    outline: OnceLock<Outline>,
+    /// The part of such a text that is to be read; nothing means all of it.
+    piece: Option<Piece>,
+    sizes: Sizes,
 }
+
+/// Records of a text that was read through before.
+#[derive(Debug, Clone)]
+struct Piece {
+    names: Arc<[String]>,
+    start: Cut,
+    end: u64,
+}
+
+/// Most threads that read one text for the first time.
+const THREADS_MAX: usize = 8;
 
 impl Input {
     /// Opens a file and finds out what it is; `-` is standard input.
@@ -90,6 +108,9 @@ impl Input {
             format,
             compression,
             options: options.clone(),
+            outline: OnceLock::new(),
+            piece: None,
+            sizes: SIZES,
         };
         input.unpacked()
     }
@@ -127,6 +148,7 @@ impl Input {
     /// column if its type cannot be stored.
     pub fn schema(&self) -> Result<SchemaRef> {
         let schema = match self.format {
+            Format::Delimited(b',') => self.outlined(),
             Format::Delimited(_) | Format::JsonLines | Format::JsonArray => {
                 let mut inference = infer::Inference::default();
                 self.records(&mut |names, record| {
@@ -149,6 +171,7 @@ impl Input {
     /// type exactly; whatever `emit` returns.
     pub fn read(&self, target: &SchemaRef, emit: &mut Emit<'_>) -> Result<()> {
         let outcome = match self.format {
+            Format::Delimited(b',') => self.read_comma(target, emit),
             Format::Delimited(_) | Format::JsonLines | Format::JsonArray => {
                 let mut batches = batches::Batches::new(target);
                 self.records(&mut |names, record| batches.push(names, record, emit))
@@ -161,6 +184,62 @@ impl Input {
             Format::ArrowStream => columnar::read_stream(&self.file, target, emit),
         };
         outcome.map_err(|error| self.named(error))
+    }
+
+    /// The input cut into parts that can be read at the same time, in the order of the rows. Only
+    /// comma-separated text that was read through by [`Self::schema`], and is not compressed, has
+    /// more than one.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn pieces(mut self) -> Result<Vec<Self>> {
+        let outline = self.outline.take().filter(|_| self.compression == Compression::None);
+        let Some(outline) = outline.filter(|outline| outline.cuts.len() > 1) else {
+            return Ok(vec![self]);
+        };
+        let ends = outline.cuts.iter().skip(1).map(|cut| cut.offset).chain([self.bytes]);
+        let mut pieces = Vec::with_capacity(outline.cuts.len());
+        for (start, end) in outline.cuts.iter().zip(ends) {
+            let names = Arc::clone(&outline.names);
+            pieces.push(Self {
+                name: self.name.clone(),
+                file: self.file.try_clone()?,
+                bytes: self.bytes,
+                format: self.format,
+                compression: self.compression,
+                options: self.options.clone(),
+                outline: OnceLock::new(),
+                piece: Some(Piece { names, start: *start, end }),
+                sizes: self.sizes,
+            });
+        }
+        Ok(pieces)
+    }
+
+    fn outlined(&self) -> Result<SchemaRef> {
+        let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+        let threads = threads.min(THREADS_MAX);
+        let (schema, outline) = comma::outline(self.reader()?, self.limits(), self.sizes, threads)?;
+        // A second call finds the same.
+        let _ = self.outline.set(outline);
+        Ok(schema)
+    }
+
+    fn read_comma(&self, target: &SchemaRef, emit: &mut Emit<'_>) -> Result<()> {
+        let limits = self.limits();
+        if let Some(piece) = &self.piece {
+            let chunks = comma::Chunks::new(self.reader()?, limits, self.sizes, piece.start);
+            return comma::read(chunks, &piece.names, target, emit);
+        }
+        let (chunks, names) = comma::Chunks::with_header(self.reader()?, limits, self.sizes)?;
+        comma::read(chunks, &names, target, emit)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            record_bytes_max: self.options.record_bytes_max,
+            columns_max: self.options.columns_max,
+        }
     }
 
     /// Reports a share (0 to 1) of the file.
@@ -176,10 +255,7 @@ impl Input {
 
     fn records(&self, each: &mut Each<'_>) -> Result<Vec<String>> {
         let reader = self.reader()?;
-        let limits = Limits {
-            record_bytes_max: self.options.record_bytes_max,
-            columns_max: self.options.columns_max,
-        };
+        let limits = self.limits();
         match self.format {
             Format::Delimited(delimiter) => delimited::read(reader, delimiter, limits, each),
             Format::JsonLines => json::read_lines(reader, limits, each),
@@ -190,9 +266,11 @@ impl Input {
         }
     }
 
-    /// The unpacked bytes from the start; only one reader at a time.
+    /// The unpacked bytes of what is to be read.
     fn reader(&self) -> Result<BufReader<source::Unpacked>> {
-        source::reader(&self.file, self.compression, &self.options.progress)
+        let all = 0..u64::MAX;
+        let range = self.piece.as_ref().map_or(all, |piece| piece.start.offset..piece.end);
+        source::reader(&self.file, range, self.compression, &self.options.progress)
     }
 
     fn named(&self, error: Error) -> Error {

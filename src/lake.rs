@@ -18,9 +18,12 @@ use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
 use crate::telemetry;
 use crate::view::{ViewSettings, Views};
 
+mod check;
 mod known;
 mod names;
+mod rebuild;
 mod refusals;
+mod transfer;
 
 pub use crate::access::Principal;
 pub use crate::ident::{At, OrgName, SimpleName, SuperId, SuperName, TableId};
@@ -29,8 +32,12 @@ pub use crate::table::changeset::{
 };
 pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
+pub use crate::table::{Counts, Depth, Finding, Rebuild, Severity};
 pub use crate::view::CsvView;
+pub use check::{LakeReport, Scope};
+pub use rebuild::LakeRebuilt;
 pub use refusals::Refusal;
+pub use transfer::{export_catalog, import_catalog};
 
 /// A lake, opened. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -49,6 +56,8 @@ struct Inner {
     pointer_ns: u64,
     known: known::Known,
     refusals_kept: usize,
+    /// Where the objects are, as the settings name it.
+    location: String,
 }
 
 impl Lake {
@@ -77,6 +86,26 @@ impl Lake {
         let text = serde_json::json!({"format": "supertable", "generation": "G4"}).to_string();
         let marker = store::layout::LAKE_MARKER;
         let _created = store::put_create(&lake.0.objects, marker, Bytes::from(text)).await?;
+        Ok(lake)
+    }
+
+    /// Opens a lake whose catalogue may be lost: its objects are enough.
+    ///
+    /// # Errors
+    /// As [`Lake::open`].
+    pub async fn open_for_repair(settings: &Settings, clock: SharedClock) -> Result<Self> {
+        store::check_present(&settings.lake, false)?;
+        let objects = store::open(&settings.lake, &settings.storage)?;
+        let marked = store::get(&objects, store::layout::LAKE_MARKER).await?.is_some();
+        let stored = marked || check::holds_tables(&objects).await?;
+        if !stored && settings.catalog.is_none() {
+            // Opening the catalogue would make one in a directory that is no lake.
+            return Err(store::no_lake(&settings.lake));
+        }
+        let lake = Self::connect(settings, clock).await?;
+        if !stored && lake.0.catalog.organizations().await?.is_empty() {
+            return Err(store::no_lake(&settings.lake));
+        }
         Ok(lake)
     }
 
@@ -138,6 +167,7 @@ impl Lake {
             pointer_ns: u64::try_from(settings.timing.pointer.as_nanos()).unwrap_or(0),
             known: known::Known::default(),
             refusals_kept: settings.limits.refusals_kept,
+            location: settings.lake.clone(),
         })))
     }
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from runner import Env, run_all, select  # noqa: E402
 
 MODULES = (
-    "read", "write", "refused", "tree", "restart", "bad", "redis", "redis_access",
+    "read", "write", "refused", "fuse", "tree", "restart", "bad", "redis", "redis_access",
     "redis_faults", "s3", "fleet", "real", "big", "python",
 )  # fmt: skip
 

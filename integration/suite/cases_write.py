@@ -3,6 +3,7 @@
 from lab import difference
 from runner import case
 from tools import APPENDS, CREATIONS, EDITS, REWRITES
+from tools_programs import PROGRAMS
 
 # One script for all of it, because a command in the guest is what costs time: make the directory,
 # run the tool, then print each file that is left as a line "NAME SIZE" and its bytes.
@@ -51,19 +52,19 @@ def run_and_collect(env, directory, script, start="", confirm=""):
     return done, files
 
 
-def compare(files, tool, where):
+def compare(files, wanted_files, where):
     """Names and contents are what the tool must leave."""
-    wanted_files = wanted(tool)
     assert sorted(files) == sorted(wanted_files), f"{where}: names left: {sorted(files)}"
     for name, text in wanted_files.items():
         assert files[name] == text, f"{where}: {name}: {difference(files[name], text)}"
 
 
-def wanted(tool):
-    """The files that must be there, with their content."""
+def wanted(tool, here=False):
+    """The files that must be there, with their content; `here`: below the mount of a lake."""
     files = {f"{name}.csv": text.encode() for name, text in tool.others.items()}
-    if tool.want is not None:
-        files["t.csv"] = tool.want.encode()
+    text = tool.here if here and tool.here is not None else tool.want
+    if text is not None:
+        files["t.csv"] = text.encode()
     return files
 
 
@@ -74,7 +75,7 @@ def check_oracle(env, tool):
     start = f"{env.guest.guest_share}/start.csv"
     done, files = run_and_collect(env, directory, tool.script, start)
     assert done.rc == 0, f"kernel's server: {done}"
-    compare(files, tool, "kernel's server")
+    compare(files, wanted(tool), "kernel's server")
 
 
 def check_gateway(env, tool, keys):
@@ -82,16 +83,35 @@ def check_gateway(env, tool, keys):
     lab = env.lab
     scope = f"acme/{tool.name}_{'keyed' if keys else 'plain'}"
     lab.load(f"{scope}/t", tool.start, keys)
-    version = lab.cli("log", f"{scope}/t").out if tool.same_version else None
+    before = snapshots(lab, f"{scope}/t")
     directory = f"{lab.mount()}/{scope}"
     confirm = f"{lab.mount()}/.control" if tool.shrinks else ""
     done, files = run_and_collect(env, directory, tool.script, confirm=confirm)
     assert done.rc == 0, f"{done}; gateway log: {lab.log(1200)}"
-    compare(files, tool, "through the mount")
-    for name, text in wanted(tool).items():
+    wanted_files = wanted(tool, here=True)
+    compare(files, wanted_files, "through the mount")
+    for name, text in wanted_files.items():
         lab.expect(f"{scope}/{name.removesuffix('.csv')}", text)
-    if version is not None:
-        assert lab.cli("log", f"{scope}/t").out == version, "a version was made of no change"
+    assert tables_in_lake(lab, scope) == sorted(wanted_files), "something else is in the lake"
+    if tool.saves is not None and "t.csv" in wanted_files:
+        made = snapshots(lab, f"{scope}/t") - before
+        assert made == tool.saves, f"{made} snapshots were made by {tool.saves} saves"
+
+
+def snapshots(lab, table):
+    """How many snapshots a table has."""
+    return len(lab.cli("log", table, "--quiet").out.splitlines())
+
+
+def tables_in_lake(lab, scope):
+    """The tables of a SuperTable as files of the mount; fails if other files are in the lake."""
+    found = set()
+    for path in (lab.lake / scope).rglob("*"):
+        if path.is_file():
+            assert path.suffix in (".parquet", ".json", ".bin", ".dv"), f"{path} is in the lake"
+    for line in lab.cli("ls", scope).out.decode().splitlines()[1:]:
+        found.add(line.split()[0].rpartition("/")[2] + ".csv")
+    return sorted(found)
 
 
 def register(tool):
@@ -110,5 +130,5 @@ def register(tool):
     case(name=tool.name, group="write", oracle_only=True)(lambda env: check_oracle(env, tool))
 
 
-for _tool in APPENDS + EDITS + REWRITES + CREATIONS:
+for _tool in APPENDS + EDITS + REWRITES + CREATIONS + PROGRAMS:
     register(_tool)

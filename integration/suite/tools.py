@@ -33,7 +33,9 @@ class Tool:
     # The rewrite is shorter than the table and written in place: it must be confirmed.
     shrinks: bool = False
     keyless_too: bool = False
-    same_version: bool = False  # nothing may be committed
+    # Snapshots of t that the script makes; None: as many as the client's WRITEs, or t is gone.
+    saves: int | None = 1
+    here: str = None  # what a table shows where it must differ from a plain file
 
 
 def edit(command):
@@ -59,22 +61,22 @@ APPENDS = [
     Tool("echo_append_cold", "echo 3 > /proc/sys/vm/drop_caches; echo 6,fay,60 >> t.csv", APPENDED),
     Tool("bin_echo_append", "/bin/echo 6,fay,60 >> t.csv", APPENDED),
     Tool("appends_in_a_row", "for i in 6 7 8 9; do echo $i,n$i,$i >> t.csv || exit 1; done",
-         START + "6,n6,6\n7,n7,7\n8,n8,8\n9,n9,9\n", keyless_too=True),
+         START + "6,n6,6\n7,n7,7\n8,n8,8\n9,n9,9\n", keyless_too=True, saves=4),
     Tool("here_document", "cat >> t.csv <<'EOF'\n6,fay,60\n7,\"gus, jr\",\nEOF",
          APPENDED + '7,"gus, jr",\n', keyless_too=True),
     Tool("two_rows_one_printf", "printf '6,fay,60\\n7,gus,70\\n' >> t.csv",
-         APPENDED + "7,gus,70\n"),
+         APPENDED + "7,gus,70\n", saves=2),
     Tool("tee_append", "echo 6,fay,60 | tee -a t.csv >/dev/null", APPENDED),
     Tool("logger_keeps_it_open",
          "exec 3>>t.csv; for i in 6 7 8; do echo $i,n$i,$i >&3 || exit 1; done; exec 3>&-",
-         START + "6,n6,6\n7,n7,7\n8,n8,8\n", keyless_too=True),
+         START + "6,n6,6\n7,n7,7\n8,n8,8\n", keyless_too=True, saves=3),
     Tool("awk_appends_thousands",
          "awk 'BEGIN { for (i = 6; i <= 3000; i++) print i \",n\" i \",\" i }' >> t.csv",
-         START + "".join(f"{i},n{i},{i}\n" for i in range(6, 3001))),
+         START + "".join(f"{i},n{i},{i}\n" for i in range(6, 3001)), saves=None),
     Tool("python_append",
          "python3 - <<'EOF'\nwith open('t.csv', 'a') as f:\n    f.write('6,fay,60\\n')\n"
          "    f.flush()\n    f.write('7,gus,70\\n')\nEOF",
-         APPENDED + "7,gus,70\n"),
+         APPENDED + "7,gus,70\n", saves=2),
     Tool("dd_append", "printf '6,fay,60\\n' | dd of=t.csv oflag=append conv=notrunc status=none",
          APPENDED),
     Tool("ed_append", "printf 'a\\n6,fay,60\\n.\\nw\\nq\\n' | ed -s t.csv", APPENDED),
@@ -89,7 +91,7 @@ EDITS = [
          START.replace("3,cid", "6,fay,60\n3,cid"), keyless_too=True),
     Tool("sed_i_all_at_once", "sed -i -e s/bob/BOB/ -e /cid/d -e '$a 6,fay,60' t.csv",
          CHANGED.replace("3,cid,30\n", "") + "6,fay,60\n", keyless_too=True),
-    Tool("sed_i_changes_nothing", "sed -i s/nobody/x/ t.csv", START, same_version=True),
+    Tool("sed_i_changes_nothing", "sed -i s/nobody/x/ t.csv", START, saves=0),
     Tool("sed_i_bak", "sed -i.bak s/bob/BOB/ t.csv && grep -q bob t.csv.bak && rm t.csv.bak",
          CHANGED),
     Tool("sed_i_large", "sed -i 's/^20000,.*/20000,changed,1/' t.csv",
@@ -113,7 +115,7 @@ EDITS = [
     Tool("vim_nowritebackup", edit("-c 'set nowritebackup nobackup'"), CHANGED),
     Tool("vim_keeps_backup", edit("-c 'set backup backupcopy=no'") + " && rm t.csv~", CHANGED),
     Tool("vim_two_saves", "$VIM -es -c '%s/bob/BOB/' -c w -c '%s/cid/CID/' -c wq t.csv",
-         CHANGED.replace("cid", "CID")),
+         CHANGED.replace("cid", "CID"), saves=2),
     Tool("vim_delete_line", "$VIM -es -c g/cid/d -c wq t.csv", DELETED, shrinks=True),
     Tool("vim_typed", keys("$VIM t.csv", ":%%s/bob/BOB/\\r", ":wq\\r"), CHANGED),
     Tool("nano_typed", keys("nano --ignorercfiles t.csv", "\\034bob\\r", "BOB\\r", "a",
@@ -178,20 +180,21 @@ REWRITES = [
     Tool("slow_writer", "sed s/bob/BOB/ t.csv > $W/y; (while IFS= read -r l; do echo \"$l\"; "
          "sleep 0.2; done < $W/y) > t.csv", CHANGED),
     Tool("touch_and_chmod", "touch t.csv && chmod 644 t.csv && touch -d '2026-01-01' t.csv", START,
-         same_version=True),
+         saves=0),
 ]  # fmt: skip
 
 CREATIONS = [
     Tool("cp_new", "cp $W/new.csv n.csv", START,
-         {"n": "k,v\n1,one\n2,two\n"}),
-    Tool("cp_a_new", "cp -a $W/new.csv n.csv", START, {"n": "k,v\n1,one\n2,two\n"}),
-    Tool("cat_new", "cat $W/new.csv > n.csv", START, {"n": "k,v\n1,one\n2,two\n"}),
-    Tool("mv_new_from_elsewhere", "mv $W/new.csv n.csv", START, {"n": "k,v\n1,one\n2,two\n"}),
+         {"n": "k,v\n1,one\n2,two\n"}, saves=0),
+    Tool("cp_a_new", "cp -a $W/new.csv n.csv", START, {"n": "k,v\n1,one\n2,two\n"}, saves=0),
+    Tool("cat_new", "cat $W/new.csv > n.csv", START, {"n": "k,v\n1,one\n2,two\n"}, saves=0),
+    Tool("mv_new_from_elsewhere", "mv $W/new.csv n.csv", START,
+         {"n": "k,v\n1,one\n2,two\n"}, saves=0),
     Tool("header_then_rows", "echo k,v > n.csv && echo 1,one >> n.csv && echo 2,two >> n.csv",
-         START, {"n": "k,v\n1,one\n2,two\n"}),
-    Tool("copy_of_a_table", "cp t.csv n.csv", START, {"n": START}),
+         START, {"n": "k,v\n1,one\n2,two\n"}, saves=0),
+    Tool("copy_of_a_table", "cp t.csv n.csv", START, {"n": START}, saves=0),
     Tool("vim_new", "$VIM -es -c 'r '$W/new.csv -c wq n.csv", START,
-         {"n": "k,v\n1,one\n2,two\n"}),
+         {"n": "k,v\n1,one\n2,two\n"}, saves=0),
     Tool("rename", "mv t.csv n.csv", None, {"n": START}),
     Tool("rename_twice", "mv t.csv n.csv && mv n.csv o.csv && echo 6,fay,60 >> o.csv", None,
          {"o": APPENDED}),

@@ -6,6 +6,7 @@
 //! (commit-protocol.md sections 2 and 7).
 
 mod steps;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -303,6 +304,20 @@ impl Catalog for EmbeddedCatalog {
 
     async fn swap(&self, swap: LeafSwap) -> Result<SwapOutcome> {
         self.write(Flush::Yes, move |c| steps::swap_leaf(c, &swap)).await
+    }
+
+    async fn swap_and_release(&self, swap: LeafSwap, token: &str) -> Result<SwapOutcome> {
+        let (key, token, now) =
+            (keys::lock(&swap.table), token.to_owned(), now_ms(self.clock.as_ref()));
+        self.write(Flush::Yes, move |c| {
+            let outcome = steps::swap_leaf(c, &swap)?;
+            let swapped = matches!(outcome, SwapOutcome::Swapped { .. });
+            if swapped && steps::holder(c, &key, now)?.as_deref() == Some(token.as_bytes()) {
+                sqlite::unset(c, &key)?;
+            }
+            Ok(outcome)
+        })
+        .await
     }
 
     async fn acquire(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {

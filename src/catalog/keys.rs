@@ -3,7 +3,7 @@
 //! The embedded catalogue stores under the same keys as Redis. Names are validated types, so no
 //! key can reach into another organization and no pattern can hold a wildcard.
 
-use super::{DocKey, LogKey};
+use super::{DocKey, LogKey, Required};
 use crate::ident::{OrgName, SimpleName, SuperId, SuperName, TableId};
 
 /// Set of the organizations that were created explicitly.
@@ -11,6 +11,9 @@ pub(super) const ORGANIZATIONS: &str = "mountable:organizations";
 
 /// What every key begins with.
 pub(super) const FIRST_WORD: &str = "supertable:";
+
+/// What every key of ours begins with.
+pub(super) const OWN_FIRST_WORD: &str = "mountable:";
 
 /// Pattern of the roots of all SuperTables of all organizations.
 pub(super) const ANY_ROOT: &str = "supertable:*:lakes:*:meta:root";
@@ -87,6 +90,11 @@ pub(super) fn audit(organization: &OrgName) -> String {
     format!("supertable:{organization}:system:audit:stream")
 }
 
+/// Whether a key is that of an audit stream.
+pub(super) fn is_audit(key: &str) -> bool {
+    key.starts_with(FIRST_WORD) && key.ends_with(":system:audit:stream")
+}
+
 /// A key below the SuperTable's roles and users: `roles:index`, `users:doc:{id}`, ...
 pub(super) fn rbac(id: &SuperId, rest: &str) -> String {
     format!("{}rbac:{rest}", super_prefix(id))
@@ -116,6 +124,16 @@ pub(super) fn doc(key: &DocKey) -> Place {
             super_prefix(&table.super_id()),
             table.simple_name
         )),
+        DocKey::SchemaDocument(table) => Place::Key(schema(table)),
+        DocKey::RowIdCounter(table) => Place::Key(row_ids(table)),
+    }
+}
+
+/// Where that is kept on which a swap rests.
+pub(super) fn required(what: &Required) -> Place {
+    match what {
+        Required::Doc(key) => doc(key),
+        Required::Leaf(table) => Place::Key(leaf(table)),
     }
 }
 

@@ -91,6 +91,15 @@ impl TableLease {
         self.held.as_ref().map_or("", |held| &held.token)
     }
 
+    /// Notes that the lock was given back in the catalogue by other means
+    /// ([`Catalog::swap_and_release`](super::Catalog::swap_and_release)).
+    pub fn was_released(mut self) {
+        if let Some(held) = self.held.take() {
+            // A renewal that is under way compares the token and brings nothing back.
+            held.renewal.abort();
+        }
+    }
+
     /// Releases the lock; `false` if it was lost before.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod root;
 mod scaffold;
 mod scripts;
 mod sqlite;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,8 +28,11 @@ use bytes::Bytes;
 pub use embedded::EmbeddedCatalog;
 pub use leaf::{LeafDoc, lenient_json, whole_number};
 pub use lease::{LeaseSettings, TableLease};
-pub use open::open;
+pub use open::{open, open_transfer};
 pub use redis::{RedisCatalog, RedisOptions};
+pub use transfer::{
+    Entry, Exported, Held, SharedTransfer, Transfer, fill_order, read_export, write_export,
+};
 
 use crate::error::Result;
 use crate::ident::{OrgName, SimpleName, SuperId, SuperName, TableId};
@@ -70,6 +74,18 @@ pub struct LeafSwap {
     pub bump_root: bool,
     /// Audit events to append to the organization's stream in the same step.
     pub audit: Vec<AuditFields>,
+    /// Something that must be there for the swap to happen.
+    pub requires: Option<Required>,
+}
+
+/// What a [`LeafSwap`] may rest on. The catalogue can be rolled back between two steps; a pointer
+/// must not be removed when that which replaces it is gone again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Required {
+    /// A document.
+    Doc(DocKey),
+    /// The pointer of another table.
+    Leaf(TableId),
 }
 
 /// The fields of one audit event, in order (format spec section 1.6).
@@ -84,7 +100,7 @@ pub enum SwapOutcome {
         /// The root's version now.
         root_version: u64,
     },
-    /// The leaf was another one; nothing was changed.
+    /// The leaf was another one, or what the swap requires is not there; nothing was changed.
     Moved {
         /// The leaf that is there.
         current: Option<Leaf>,
@@ -111,6 +127,11 @@ pub enum DocKey {
     Trash(SuperId, String),
     /// The table's `table_config` of the Python library (format spec section 1.4).
     TableConfig(TableId),
+    /// The schema document that [`Catalog::swap`] writes with the leaf. Only read through this.
+    SchemaDocument(TableId),
+    /// The counter of row ids, as decimal text. Only read through this;
+    /// [`Catalog::reserve_row_ids`] changes it.
+    RowIdCounter(TableId),
 }
 
 /// Bounded lists of small entries, oldest dropped first.
@@ -163,6 +184,16 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     async fn leaf(&self, table: &TableId) -> Result<Option<Leaf>>;
     /// Compares and swaps a leaf together with root, schema and audit, atomically.
     async fn swap(&self, swap: LeafSwap) -> Result<SwapOutcome>;
+    /// [`Catalog::swap`] that releases the table's lock in the same step, if the leaf is swapped
+    /// and `token` still holds the lock.
+    async fn swap_and_release(&self, swap: LeafSwap, token: &str) -> Result<SwapOutcome> {
+        let table = swap.table.clone();
+        let outcome = self.swap(swap).await?;
+        if matches!(outcome, SwapOutcome::Swapped { .. }) {
+            self.release(&table, token).await?;
+        }
+        Ok(outcome)
+    }
 
     /// Takes the table's lock for `ttl` if nobody holds it (format spec section 1.3). The lock
     /// is politeness towards other writers; correctness never rests on it.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{EmbeddedCatalog, RedisCatalog, RedisOptions, SharedCatalog};
+use super::{EmbeddedCatalog, RedisCatalog, RedisOptions, SharedCatalog, SharedTransfer};
 use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::error::{Error, Result};
@@ -27,6 +27,21 @@ enum Choice {
 /// `Invalid` for a cloud lake without a setting and for an address that means nothing; else as
 /// [`EmbeddedCatalog::open`] and [`RedisCatalog::connect`].
 pub async fn open(settings: &Settings, clock: SharedClock) -> Result<SharedCatalog> {
+    match choose(settings)? {
+        Choice::Memory => Ok(Arc::new(EmbeddedCatalog::memory(clock)?)),
+        Choice::File(path) => Ok(Arc::new(EmbeddedCatalog::open(&path, clock).await?)),
+        Choice::Redis(url) => {
+            let options = RedisOptions { url, settings: settings.redis.clone() };
+            Ok(Arc::new(RedisCatalog::connect(&options, clock).await?))
+        }
+    }
+}
+
+/// The same, to read it out or to fill it in.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_transfer(settings: &Settings, clock: SharedClock) -> Result<SharedTransfer> {
     match choose(settings)? {
         Choice::Memory => Ok(Arc::new(EmbeddedCatalog::memory(clock)?)),
         Choice::File(path) => Ok(Arc::new(EmbeddedCatalog::open(&path, clock).await?)),

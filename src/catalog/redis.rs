@@ -4,6 +4,7 @@
 //! in time; after a lost answer it is repeated and its outcome worked out where that matters.
 
 mod link;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -310,8 +311,12 @@ impl Catalog for RedisCatalog {
     }
 
     async fn swap(&self, swap: LeafSwap) -> Result<SwapOutcome> {
+        self.swap_and_release(swap, "").await
+    }
+
+    async fn swap_and_release(&self, swap: LeafSwap, token: &str) -> Result<SwapOutcome> {
         let id = swap.table.super_id();
-        let keys = [
+        let mut keys = vec![
             keys::leaf(&swap.table),
             keys::root(&id),
             keys::schema(&swap.table),
@@ -320,12 +325,24 @@ impl Catalog for RedisCatalog {
             keys::row_ids(&swap.table),
             keys::audit(&swap.table.organization),
         ];
+        let field = match swap.requires.as_ref().map(keys::required) {
+            None => String::new(),
+            Some(Place::Key(key)) => {
+                keys.push(key);
+                String::new()
+            }
+            Some(Place::Field(key, field)) => {
+                keys.push(key);
+                field
+            }
+        };
         let mut request = Request::script(scripts::SWAP, &keys);
         for value in [&swap.expected, &swap.new, &swap.schema] {
             request = request.arg(flag(value.is_some())).arg(value.as_deref().unwrap_or_default());
         }
         request = request.arg(swap.now_ms).arg(flag(swap.bump_root));
-        request = with_events(request.arg(swap.table.simple_name.as_str()), &swap.audit);
+        request = request.arg(swap.table.simple_name.as_str()).arg(field).arg(token);
+        request = with_events(request, &swap.audit);
         let answer: Answer<Vec<Vec<u8>>> = self.call("swap leaf", request).await?;
         let mut parts = answer.value.into_iter();
         match (parts.next().as_deref(), parts.next()) {

@@ -30,10 +30,11 @@ pub(super) const AUDIT: &str = concat!(audit_function!(), "audit(KEYS[1], 1)\nre
 
 /// Compares and swaps a leaf.
 ///
-/// `KEYS`: leaf, root, schema, table names, lock, row ids, audit stream. `ARGV`: 1/0 whether a leaf
-/// is expected, it, 1/0 whether there is a new leaf, it, 1/0 whether there is a schema, it, time in
-/// ms, 1/0 whether the root is raised, table name, audit events. Returns `{'OK', root version}`,
-/// `{'MOVED'}` or `{'MOVED', current leaf}`.
+/// `KEYS`: leaf, root, schema, table names, lock, row ids, audit stream, and if the swap requires
+/// something, its key. `ARGV`: 1/0 whether a leaf is expected, it, 1/0 whether there is a new leaf,
+/// it, 1/0 whether there is a schema, it, time in ms, 1/0 whether the root is raised, table name,
+/// field of the hash that is required or nothing, token of a lock that is released with it or
+/// nothing, audit events. Returns `{'OK', root version}`, `{'MOVED'}` or `{'MOVED', current leaf}`.
 ///
 /// The leaf is written last: if something else has a wrong type, nothing that counts has changed.
 pub(super) const SWAP: &str = concat!(
@@ -90,7 +91,10 @@ local function raised(doc, now)
 end
 local current = redis.call('GET', KEYS[1])
 local expected = ARGV[1] == '1' and ARGV[2] or false
-if current ~= expected then
+local there = 1
+if KEYS[8] and ARGV[10] == '' then there = redis.call('EXISTS', KEYS[8])
+elseif KEYS[8] then there = redis.call('HEXISTS', KEYS[8], ARGV[10]) end
+if current ~= expected or there == 0 then
   if current then return {'MOVED', current} end
   return {'MOVED'}
 end
@@ -105,7 +109,7 @@ else
   new, version = raised(root, ARGV[7])
   redis.call('SET', KEYS[2], new)
 end
-audit(KEYS[7], 10)
+audit(KEYS[7], 12)
 if ARGV[3] == '1' then
   redis.call('SADD', KEYS[4], ARGV[9])
   if ARGV[5] == '1' then redis.call('SET', KEYS[3], ARGV[6]) end
@@ -114,6 +118,7 @@ else
   redis.call('SREM', KEYS[4], ARGV[9])
   redis.call('DEL', KEYS[1], KEYS[3], KEYS[5], KEYS[6])
 end
+if ARGV[11] ~= '' and redis.call('GET', KEYS[5]) == ARGV[11] then redis.call('DEL', KEYS[5]) end
 return {'OK', version}
 "#
 );
@@ -183,6 +188,30 @@ for i = 2, #KEYS do
   local kind, field, value = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   if kind == 'm' then redis.call('SADD', KEYS[i], value)
   else redis.call('HSET', KEYS[i], field, value) end
+end
+return 1
+";
+
+/// Puts elements at a place of a list, in place of what follows. Repeating it changes nothing.
+/// `KEYS`: list. `ARGV`: number of elements before the place, elements.
+pub(super) const RESTORE_LIST: &str = r"
+local before = tonumber(ARGV[1])
+if before == 0 then redis.call('DEL', KEYS[1]) else redis.call('LTRIM', KEYS[1], 0, before - 1) end
+for i = 2, #ARGV do redis.call('RPUSH', KEYS[1], ARGV[i]) end
+return 1
+";
+
+/// Adds events with their ids to a stream; those that are there already are left alone. `KEYS`:
+/// stream. `ARGV`: number of events, then for each its id, the number of its values, names and
+/// values.
+pub(super) const RESTORE_STREAM: &str = r"
+local at = 2
+for _ = 1, tonumber(ARGV[1]) do
+  local count = tonumber(ARGV[at + 1])
+  if count > 0 then
+    redis.pcall('XADD', KEYS[1], ARGV[at], unpack(ARGV, at + 2, at + 1 + count))
+  end
+  at = at + 2 + count
 end
 return 1
 ";

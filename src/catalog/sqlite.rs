@@ -115,7 +115,7 @@ pub(super) fn error_of(error: rusqlite::Error) -> Error {
     let (kind, message) = match error.sqlite_error_code() {
         Some(Code::DatabaseCorrupt) => (
             ErrorKind::Corrupt,
-            "catalogue file is damaged: move it away and run `mountable rebuild`",
+            "catalogue file is damaged: move it away and run `mountable fsck --rebuild`",
         ),
         Some(Code::NotADatabase) => {
             (ErrorKind::Invalid, "file is not a catalogue of Mountable: name another one")
@@ -201,6 +201,28 @@ pub(super) fn remove_below(c: &Connection, prefix: &str) -> Result<()> {
         run(c, statement, params![prefix, end_of(prefix)])?;
     }
     Ok(())
+}
+
+/// Removes every kind of value of a key.
+pub(super) fn remove_key(c: &Connection, key: &str) -> Result<()> {
+    for statement in [
+        "DELETE FROM kv WHERE key = ?1",
+        "DELETE FROM members WHERE key = ?1",
+        "DELETE FROM hashes WHERE key = ?1",
+        "DELETE FROM logs WHERE key = ?1",
+    ] {
+        run(c, statement, params![key])?;
+    }
+    Ok(())
+}
+
+/// All keys that do not expire, sorted.
+pub(super) fn lasting_keys(c: &Connection) -> Result<Vec<String>> {
+    let sql = "SELECT key FROM kv WHERE expires_ms IS NULL UNION SELECT key FROM members \
+               UNION SELECT key FROM hashes UNION SELECT key FROM logs ORDER BY key";
+    c.prepare_cached(sql)
+        .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())
+        .map_err(error_of)
 }
 
 /// Adds to a set; whether it is new there.

@@ -124,8 +124,19 @@ pub(super) enum Command {
         #[arg(long, short = 'n', default_value_t = 5)]
         limit: usize,
     },
-    /// Serves the lake over NFS until it is told to stop
+    /// Checks storage and catalogue; rebuilds a lost catalogue
+    Fsck(Fsck),
+    /// Moves a lake into another catalogue
+    Catalog {
+        #[command(subcommand)]
+        action: CatalogAction,
+    },
+    /// Serves the lake over NFS, or mounts it, until it is told to stop
     Serve(Serve),
+    /// Mounts a lake through FUSE
+    Mount(Mount),
+    /// Unmounts what `mount` and `serve --fuse` have mounted
+    Umount(Umount),
     /// Makes a sample lake and serves it
     Demo(Demo),
     /// Looks at the configuration
@@ -210,12 +221,34 @@ pub(super) struct Drop {
     pub(super) dry_run: bool,
 }
 
+/// `fsck`.
+#[derive(Debug, Args)]
+pub(super) struct Fsck {
+    /// ORG, ORG/SUPER or ORG/SUPER/TABLE; default: the whole lake
+    pub(super) place: Option<String>,
+    /// Also check every older version's rows and render the newest one's text
+    #[arg(long)]
+    pub(super) deep: bool,
+    /// Make the catalogue again from the storage; what it names already is never replaced
+    #[arg(long, conflicts_with = "deep")]
+    pub(super) rebuild: bool,
+    /// Only say what a rebuild would do
+    #[arg(long, requires = "rebuild")]
+    pub(super) dry_run: bool,
+}
+
 /// `serve`.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// Address to listen on (default 127.0.0.1:12049)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(super) nfs: Option<SocketAddr>,
+    /// Mount the lake there through FUSE; NFS is served too only with --nfs
+    #[arg(long, value_name = "DIR")]
+    pub(super) fuse: Option<PathBuf>,
+    /// Let other users into the FUSE mount
+    #[arg(long, requires = "fuse")]
+    pub(super) allow_other: bool,
     /// Directory of the journal, scratch files and caches
     #[arg(long, value_name = "DIR")]
     pub(super) state: Option<PathBuf>,
@@ -255,6 +288,54 @@ impl Serve {
     }
 }
 
+/// `mount`.
+#[derive(Debug, Args)]
+pub(super) struct Mount {
+    /// The lake: a directory, s3://, gs://, az://
+    pub(super) lake: String,
+    /// Where; made if it is missing
+    pub(super) dir: PathBuf,
+    /// Directory of the journal, scratch files and caches
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
+    /// Refuse every write
+    #[arg(long)]
+    pub(super) read_only: bool,
+    /// Let other users into the mount
+    #[arg(long)]
+    pub(super) allow_other: bool,
+    /// Make the lake if there is none
+    #[arg(long)]
+    pub(super) create: bool,
+    /// Stay in the foreground until it is unmounted
+    #[arg(long, short)]
+    pub(super) foreground: bool,
+}
+
+impl Mount {
+    /// The flags as assignments to settings.
+    pub(super) fn assignments(&self) -> Vec<(String, String, String)> {
+        let mut all = vec![("lake".to_owned(), self.lake.clone(), "argument".to_owned())];
+        if let Some(state) = &self.state {
+            all.push(("state".to_owned(), state.display().to_string(), "--state".to_owned()));
+        }
+        if self.read_only {
+            all.push(("read_only".to_owned(), "true".to_owned(), "--read-only".to_owned()));
+        }
+        all
+    }
+}
+
+/// `umount`.
+#[derive(Debug, Args)]
+pub(super) struct Umount {
+    /// Where the lake is mounted
+    pub(super) dir: PathBuf,
+    /// Take the mount away although it is in use
+    #[arg(long, short)]
+    pub(super) lazy: bool,
+}
+
 /// `demo`.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
@@ -264,7 +345,7 @@ pub(super) struct Demo {
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:12049")]
     pub(super) nfs: SocketAddr,
-    /// Mount it there as well (needs root), and unmount at the end
+    /// Mount it there as well, and unmount at the end: over NFS as root, else through FUSE
     #[arg(long, value_name = "DIR")]
     pub(super) mount: Option<PathBuf>,
     /// Rows of the largest table, order_lines
@@ -273,6 +354,21 @@ pub(super) struct Demo {
     /// Only make the lake; do not serve it
     #[arg(long)]
     pub(super) no_serve: bool,
+}
+
+/// `catalog`.
+#[derive(Debug, Subcommand)]
+pub(super) enum CatalogAction {
+    /// Writes all that the catalogue holds to a file (it holds secrets: keep it safe)
+    Export {
+        /// A new file; - is standard output
+        file: PathBuf,
+    },
+    /// Fills an empty catalogue with what was exported
+    Import {
+        /// The file; - is standard input
+        file: PathBuf,
+    },
 }
 
 /// `config`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cli::args::Demo;
 use crate::cli::console::Console;
 use crate::cli::demo_data::{self, Sample};
-use crate::cli::serve::{Gateway, Stop, check_port, finish, run};
+use crate::cli::serve::{Fronts, Gateway, Stop, check_port, finish, mount_settings, run};
 use crate::cli::{Exit, mounting, tables};
 use crate::clock::SharedClock;
 use crate::config::{self, Environment, Flags, Settings};
@@ -68,10 +68,17 @@ pub(super) async fn demo(
     if demo.no_serve {
         return Ok(Exit::Ok);
     }
-    let gateway = Gateway::start(lake, &settings, &clock).await?;
-    let address = gateway.address();
+    let fronts = Fronts { nfs: true, fuse: None };
+    let mut gateway = Gateway::start(lake, &settings, &clock, fronts).await?;
+    let Some(address) = gateway.address() else {
+        return Err(Error::internal("the demo is not served"));
+    };
     let mounted = mount(demo, address, console).await;
-    console.write(instructions(demo, address, mounted.as_deref()).as_bytes())?;
+    let shown = match &mounted {
+        None => mount_otherwise(demo, &mut gateway, (&settings, &clock), console).await,
+        mounted => mounted.clone(),
+    };
+    console.write(instructions(demo, address, shown.as_deref()).as_bytes())?;
     console.flush()?;
     let Some(dir) = mounted else { return run(gateway, stop, console).await };
     let mut stop = stop;
@@ -84,7 +91,24 @@ pub(super) async fn demo(
     finish(gateway, stop, console).await
 }
 
-/// Mounts if that was asked for and is possible; says why not otherwise.
+/// Mounts through FUSE where NFS cannot be mounted; the gateway unmounts it as it stops.
+async fn mount_otherwise(
+    demo: &Demo,
+    gateway: &mut Gateway,
+    (settings, clock): (&Settings, &SharedClock),
+    console: &mut Console,
+) -> Option<PathBuf> {
+    let dir = demo.mount.as_deref()?;
+    match gateway.mount(&mount_settings(settings, dir, false), clock).await {
+        Ok(()) => Some(dir.to_owned()),
+        Err(error) => {
+            console.complain(&format!("not mounted through FUSE either: {error}"));
+            None
+        }
+    }
+}
+
+/// Mounts over NFS if that was asked for and is possible; says why not otherwise.
 async fn mount(
     demo: &Demo,
     address: std::net::SocketAddr,
@@ -92,7 +116,7 @@ async fn mount(
 ) -> Option<PathBuf> {
     let dir = demo.mount.clone()?;
     if let Some(obstacle) = mounting::obstacle() {
-        console.complain(&format!("not mounted: {obstacle}"));
+        console.complain(&format!("not mounted over NFS: {obstacle}"));
         return None;
     }
     let at = dir.clone();

@@ -9,7 +9,7 @@ use crate::cli::console::{Console, Form};
 use crate::cli::{Exit, Session};
 use crate::error::{Error, Result};
 use crate::ident::At;
-use crate::lake::Snapshot;
+use crate::lake::{Lineage, Snapshot};
 
 /// Columns of a listing of tables.
 const TABLE_HEAD: &[&str] = &["NAME", "VERSION", "ROWS", "COLUMNS", "KEYS", "CHANGED"];
@@ -131,8 +131,12 @@ struct LogRow {
 }
 
 impl LogRow {
-    fn of(snapshot: &Snapshot) -> Self {
-        let lineage = &snapshot.lineage;
+    /// One for each change that the snapshot's commit made.
+    fn of(snapshot: &Snapshot) -> impl Iterator<Item = Self> {
+        snapshot.lineage.changes().iter().map(|change| Self::of_change(snapshot, change))
+    }
+
+    fn of_change(snapshot: &Snapshot, lineage: &Lineage) -> Self {
         Self {
             version: snapshot.version,
             time: time_text(snapshot.committed_ms),
@@ -173,7 +177,7 @@ pub(super) async fn log(
     let table = address::table(table)?;
     let lake = session.lake().await?;
     let history = lake.history(&session.who(), &table, limit).await?;
-    let rows: Vec<LogRow> = history.iter().map(|snapshot| LogRow::of(snapshot)).collect();
+    let rows: Vec<LogRow> = history.iter().flat_map(|snapshot| LogRow::of(snapshot)).collect();
     match console.form {
         Form::Json => console.json(&rows)?,
         Form::Text => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
@@ -22,6 +23,8 @@ use crate::lake::{
 
 /// Batches that wait between the reading and the writing side.
 const BATCHES_WAITING: usize = 2;
+/// Pieces of text that are read and written at the same time, which bounds the memory.
+const PIECES_AT_ONCE_MAX: usize = 4;
 
 type Inputs = Vec<(Input, SchemaRef)>;
 
@@ -200,7 +203,7 @@ async fn create(
     lake.create_table(&session.who(), table, schema, plan.config.clone()).await
 }
 
-/// Reads all files on a blocking thread and writes the rows as they come.
+/// Reads and writes several pieces of the files at a time; their rows stay in order.
 async fn write(
     lake: &Lake,
     session: &Session,
@@ -208,17 +211,33 @@ async fn write(
     plan: &Plan,
     inputs: Inputs,
 ) -> Result<NewRows> {
+    let mut pieces = Vec::new();
+    for (input, _) in inputs {
+        pieces.extend(input.pieces()?);
+    }
+    let at_once = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let written = stream::iter(pieces)
+        .map(|input| write_piece(lake, session, table, plan, input))
+        .buffered(at_once.min(PIECES_AT_ONCE_MAX));
+    written.try_fold(NewRows::none(), async |all, piece| Ok(all.followed_by(piece))).await
+}
+
+/// Reads a piece on a blocking thread and writes the rows as they come.
+async fn write_piece(
+    lake: &Lake,
+    session: &Session,
+    table: &TableId,
+    plan: &Plan,
+    input: Input,
+) -> Result<NewRows> {
     let mut writer = lake.writer(&session.who(), table, &plan.schema, &plan.config.keys).await?;
     let (sender, mut receiver) = mpsc::channel::<RecordBatch>(BATCHES_WAITING);
     let target = plan.schema.clone();
-    let reading = tokio::task::spawn_blocking(move || -> Result<()> {
-        for (input, _) in inputs {
-            input.read(&target, &mut |batch| {
-                // The receiver only goes away when writing failed, and that is the error to show.
-                sender.blocking_send(batch).map_err(|_| Error::internal("writing stopped"))
-            })?;
-        }
-        Ok(())
+    let reading = tokio::task::spawn_blocking(move || {
+        input.read(&target, &mut |batch| {
+            // The receiver only goes away when writing failed, and that is the error to show.
+            sender.blocking_send(batch).map_err(|_| Error::internal("writing stopped"))
+        })
     });
     let mut failed = None;
     while let Some(batch) = receiver.recv().await {
@@ -234,7 +253,7 @@ async fn write(
         return Err(error);
     }
     read?;
-    writer.finish().await
+    writer.hold().await
 }
 
 fn change(mode: Mode, base: Arc<Snapshot>, plan: Plan, rows: NewRows) -> ChangeSet {

@@ -4,13 +4,16 @@
 mod address;
 mod args;
 mod cat;
+mod catalog;
 mod columns;
 mod console;
 mod demo;
 mod demo_data;
 mod exit;
+mod fsck;
 mod list;
 mod load;
+mod mount;
 mod mounting;
 mod notify;
 mod restore;
@@ -106,6 +109,8 @@ fn dispatch(cli: Cli, environment: &Environment, console: &mut Console) -> Resul
             flags.settings.push(("lake".to_owned(), lake.clone(), "argument".to_owned()));
         }
         Command::Serve(serve) => flags.settings.extend(serve.assignments()),
+        Command::Mount(mount) => flags.settings.extend(mount.assignments()),
+        Command::Umount(umount) => return mount::umount(umount, console),
         Command::Demo(demo) => return run_demo(demo, &flags, environment, console),
         _ => {}
     }
@@ -169,10 +174,14 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
             restore::restore(&session, &place, name.as_deref(), console).await
         }
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
+        Command::Catalog { action } => catalog::catalog(&session, &action, console).await,
+        Command::Fsck(fsck) => fsck::fsck(&session, &fsck, console).await,
         Command::Serve(serve) => serve::serve(&session, &serve, console).await,
-        Command::Demo(_) | Command::Config { .. } | Command::Completions { .. } => {
-            Err(Error::internal("verb was answered before"))
-        }
+        Command::Mount(mount) => mount::mount(&session, &mount, console).await,
+        Command::Demo(_)
+        | Command::Umount(_)
+        | Command::Config { .. }
+        | Command::Completions { .. } => Err(Error::internal("verb was answered before")),
     }
 }
 

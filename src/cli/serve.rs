@@ -1,6 +1,8 @@
-//! `mountable serve`: puts lake, file system and NFS service together and takes them down again.
+//! `mountable serve`: puts lake, file system, NFS service and FUSE mount together and takes them
+//! down again.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use crate::cli::{Exit, Session, mounting};
 use crate::clock::SharedClock;
 use crate::config::{Environment, Settings, redact_url};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fuse::{Mount, MountSettings};
 use crate::lake::Lake;
 use crate::nfs::Server;
 use crate::telemetry;
@@ -21,10 +24,20 @@ use crate::vfs::{FileSystem, Vfs};
 /// How long calls under way get to end.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How the file system is reached.
+#[derive(Debug)]
+pub(super) struct Fronts {
+    /// Over NFS, at the address of the settings.
+    pub(super) nfs: bool,
+    /// Through FUSE.
+    pub(super) fuse: Option<MountSettings>,
+}
+
 /// A running service.
 pub(super) struct Gateway {
     vfs: Arc<Vfs>,
-    server: Server,
+    server: Option<Server>,
+    mount: Option<Mount>,
 }
 
 impl Gateway {
@@ -37,31 +50,80 @@ impl Gateway {
         lake: Lake,
         settings: &Settings,
         clock: &SharedClock,
+        fronts: Fronts,
     ) -> Result<Self> {
-        check_address(settings)?;
-        check_port(settings.nfs)?;
+        if fronts.nfs {
+            check_address(settings)?;
+            check_port(settings.nfs)?;
+        }
         std::fs::create_dir_all(&settings.state)?;
         let vfs = Vfs::open(lake, settings, Arc::clone(clock)).await?;
-        let files: Arc<dyn FileSystem> = vfs.clone();
-        let server = match Server::start(files, settings, Arc::clone(clock)).await {
-            Ok(server) => server,
+        let mut gateway = Self { vfs, server: None, mount: None };
+        match gateway.open(settings, clock, fronts).await {
+            Ok(()) => Ok(gateway),
             Err(error) => {
-                vfs.shutdown().await;
-                return Err(error);
+                gateway.stop().await;
+                Err(error)
             }
-        };
-        Ok(Self { vfs, server })
+        }
     }
 
-    /// Where it listens.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.server.address()
+    async fn open(
+        &mut self,
+        settings: &Settings,
+        clock: &SharedClock,
+        fronts: Fronts,
+    ) -> Result<()> {
+        if fronts.nfs {
+            let files: Arc<dyn FileSystem> = self.vfs.clone();
+            self.server = Some(Server::start(files, settings, Arc::clone(clock)).await?);
+        }
+        match fronts.fuse {
+            Some(mount) => self.mount(&mount, clock).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Mounts through FUSE.
+    pub(super) async fn mount(
+        &mut self,
+        settings: &MountSettings,
+        clock: &SharedClock,
+    ) -> Result<()> {
+        let files: Arc<dyn FileSystem> = self.vfs.clone();
+        self.mount = Some(Mount::start(files, settings, Arc::clone(clock)).await?);
+        Ok(())
+    }
+
+    /// Where it listens for NFS.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.server.as_ref().map(Server::address)
+    }
+
+    /// Where it is mounted through FUSE.
+    pub(super) fn dir(&self) -> Option<&Path> {
+        self.mount.as_ref().map(Mount::dir)
+    }
+
+    /// Completes when nobody can reach it any more, because its only front was unmounted.
+    async fn unreachable(&mut self) {
+        match (&self.server, &mut self.mount) {
+            (None, Some(mount)) => mount.ended().await,
+            _ => std::future::pending().await,
+        }
     }
 
     /// Takes no more calls, then finishes pending saves; what cannot be committed stays in the
     /// journal for the next start.
     pub(super) async fn stop(self) {
-        self.server.stop(GRACE).await;
+        if let Some(mount) = self.mount
+            && let Err(error) = mount.stop().await
+        {
+            tracing::warn!(%error, "the mount stays");
+        }
+        if let Some(server) = self.server {
+            server.stop(GRACE).await;
+        }
         self.vfs.shutdown().await;
     }
 }
@@ -115,24 +177,60 @@ pub(super) async fn serve(session: &Session, serve: &Serve, console: &mut Consol
         Lake::open(settings, Arc::clone(&clock)).await?
     };
     lake.check_store(settings).await?;
-    let gateway = Gateway::start(lake, settings, &clock).await?;
-    let address = gateway.address();
-    let lake = redact_url(&settings.lake);
-    if console.form == Form::Json {
-        console.json(&serde_json::json!({"ready": true, "nfs": address, "lake": lake}))?;
-    } else {
-        console.line(&format!("serving {lake} on {address}"))?;
-        console.note(&format!("mount it: {}", mounting::linux_command(address, "/mnt/lake")));
-    }
-    console.flush()?;
+    let fuse = serve.fuse.as_ref().map(|dir| mount_settings(settings, dir, serve.allow_other));
+    let fronts = Fronts { nfs: fuse.is_none() || serve.nfs.is_some(), fuse };
+    let gateway = Gateway::start(lake, settings, &clock, fronts).await?;
+    announce(&gateway, settings, console)?;
     run(gateway, stop, console).await
 }
 
-/// Waits for a signal, then finishes.
-pub(super) async fn run(gateway: Gateway, mut stop: Stop, console: &mut Console) -> Result<Exit> {
+/// How the lake of the settings is mounted.
+pub(super) fn mount_settings(settings: &Settings, dir: &Path, allow_other: bool) -> MountSettings {
+    MountSettings {
+        dir: dir.to_owned(),
+        source: redact_url(&settings.lake),
+        read_only: settings.read_only,
+        allow_other,
+        calls_max: settings.limits.requests_max,
+    }
+}
+
+/// Says once that it can be used.
+pub(super) fn announce(
+    gateway: &Gateway,
+    settings: &Settings,
+    console: &mut Console,
+) -> Result<()> {
+    let lake = redact_url(&settings.lake);
+    let (address, dir) = (gateway.address(), gateway.dir());
+    if console.form == Form::Json {
+        let ready = serde_json::json!({"ready": true, "nfs": address, "fuse": dir, "lake": lake});
+        console.json(&ready)?;
+        return console.flush();
+    }
+    if let Some(address) = address {
+        console.line(&format!("serving {lake} on {address}"))?;
+        console.note(&format!("mount it: {}", mounting::linux_command(address, "/mnt/lake")));
+    }
+    if let Some(dir) = dir {
+        console.line(&format!("mounted {lake} on {}", dir.display()))?;
+        console.note(&format!("unmount it: mountable umount {}", dir.display()));
+    }
+    console.flush()
+}
+
+/// Waits for a signal, or until it is unmounted, then finishes.
+pub(super) async fn run(
+    mut gateway: Gateway,
+    mut stop: Stop,
+    console: &mut Console,
+) -> Result<Exit> {
     let socket = Environment::capture().get("NOTIFY_SOCKET").map(str::to_owned);
     notify(socket.as_deref(), "READY=1");
-    stop.wait().await;
+    tokio::select! {
+        () = stop.wait() => {}
+        () = gateway.unreachable() => {}
+    }
     notify(socket.as_deref(), "STOPPING=1");
     finish(gateway, stop, console).await
 }

@@ -54,6 +54,12 @@ impl Field {
         text.get(start..start + length).unwrap_or_default()
     }
 
+    /// Whether the field stands in quotes.
+    #[inline]
+    pub(super) fn is_quoted(self) -> bool {
+        self.length & QUOTED != 0
+    }
+
     /// Whether doubled quotes stand inside.
     #[inline]
     pub(super) fn is_escaped(self) -> bool {

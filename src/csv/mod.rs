@@ -46,6 +46,7 @@ mod raw;
 mod rejection;
 mod render;
 mod scan;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +61,7 @@ pub use parse::Parser;
 pub use rejection::{REJECTIONS_KEPT, ROW_KEPT_BYTES, Rejection};
 pub use render::{render, render_header, text_bytes};
 pub use scan::{RecordSplitter, Records};
+pub use split::{FieldSplitter, FieldText, convert};
 
 /// First bytes of the names of columns that tables keep for themselves and never show.
 pub const SYSTEM_PREFIX: &str = "__";

@@ -15,7 +15,8 @@ const BYTES_MAX: usize = 8 << 20;
 /// Where a target column comes from.
 struct Column {
     texts: StringBuilder,
-    is_text: bool,
+    /// Whether a value of the column may be empty.
+    may_be_empty: bool,
 }
 
 /// Batches under construction.
@@ -34,9 +35,14 @@ impl Batches {
     pub(super) fn new(schema: &SchemaRef) -> Self {
         let column = |field: &arrow::datatypes::FieldRef| Column {
             texts: StringBuilder::new(),
-            is_text: matches!(
+            may_be_empty: matches!(
                 field.data_type(),
-                DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+                DataType::Utf8
+                    | DataType::LargeUtf8
+                    | DataType::Utf8View
+                    | DataType::Binary
+                    | DataType::LargeBinary
+                    | DataType::BinaryView
             ),
         };
         Self {
@@ -66,7 +72,7 @@ impl Batches {
         for (column, source) in self.columns.iter_mut().zip(&self.sources) {
             let (text, kind) = source.map_or(("", CellKind::Null), |index| record.cell(index));
             // Programs that quote everything write a missing number as "".
-            let empty = kind == CellKind::Quoted && text.is_empty() && !column.is_text;
+            let empty = kind == CellKind::Quoted && text.is_empty() && !column.may_be_empty;
             if kind == CellKind::Null || empty {
                 column.texts.append_null();
             } else {

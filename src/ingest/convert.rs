@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, Date32Array, Decimal128Array, StringArray,
-    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
-    TimestampSecondArray,
+    Array, ArrayRef, Date32Array, Decimal128Array, StringArray, TimestampMicrosecondArray,
+    TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
 };
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
 use arrow::datatypes::{DataType, TimeUnit};
-use base64::Engine;
 use chrono::{Datelike, NaiveDate};
+
+use crate::csv;
 
 /// A cell that does not fit: its place in the array and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +30,11 @@ pub(super) fn convert(texts: &StringArray, target: &DataType) -> Result<ArrayRef
         }
         DataType::Timestamp(unit, zone) => timestamps(texts, *unit, zone.as_ref()),
         DataType::Decimal128(precision, scale) => decimals(texts, *precision, *scale),
-        DataType::Binary => {
-            let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).ok();
-            let values = each(texts, "base64", decode)?;
-            Ok(Arc::new(values.iter().map(|value| value.as_deref()).collect::<BinaryArray>()))
+        DataType::Boolean | DataType::Float32 | DataType::Float64 | DataType::Time64(_) => {
+            by_cast(&trimmed(texts), target)
         }
-        other => by_cast(&trimmed(texts), other),
+        other if other.is_integer() => by_cast(&trimmed(texts), target),
+        other => csv::convert(texts, other).map_err(|(row, reason)| Misfit { row, reason }),
     }
 }
 

@@ -17,30 +17,39 @@ pub(super) fn read(
     limits: Limits,
     each: &mut Each<'_>,
 ) -> Result<Vec<String>> {
-    let mut splitter = Splitter { reader, delimiter, limits, lines: 0, raw: Vec::new() };
-    let mut record = Record::default();
-    if !splitter.next(&mut record)? {
-        return Err(Error::invalid("the file is empty: not even a header"));
-    }
-    let names = header(&record, limits)?;
-    while splitter.next(&mut record)? {
-        let blank = record.text.is_empty() && record.cells.len() == 1;
-        let null = blank && record.cells.iter().all(|cell| cell.kind == CellKind::Null);
-        if null && names.len() > 1 {
-            continue;
-        }
-        if record.cells.len() != names.len() {
-            return Err(Error::invalid(format!(
-                "the record has {} cells, the header has {}",
-                record.cells.len(),
-                names.len()
-            ))
-            .with("line", record.line)
-            .with("begins", shown(&String::from_utf8_lossy(&record.text))));
-        }
-        each(&names, &record)?;
-    }
+    let mut splitter = Splitter::new(reader, delimiter, limits);
+    let names = splitter.header()?;
+    splitter.body(&names, each)?;
     Ok(names)
+}
+
+/// The column names of a text.
+pub(super) fn names(text: impl BufRead, delimiter: u8, limits: Limits) -> Result<Vec<String>> {
+    Splitter::new(text, delimiter, limits).header()
+}
+
+/// Records somewhere behind the header.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Body<'a> {
+    /// The names of the columns.
+    pub(super) names: &'a [String],
+    /// Lines of the file before the text.
+    pub(super) lines: u64,
+}
+
+impl Body<'_> {
+    /// Reads all records of a text.
+    pub(super) fn read(
+        self,
+        text: &[u8],
+        delimiter: u8,
+        limits: Limits,
+        each: &mut Each<'_>,
+    ) -> Result<()> {
+        let mut splitter = Splitter::new(text, delimiter, limits);
+        splitter.lines = self.lines;
+        splitter.body(self.names, each)
+    }
 }
 
 /// Column names: blanks around them dropped, nameless ones numbered.
@@ -75,7 +84,7 @@ fn header(record: &Record, limits: Limits) -> Result<Vec<String>> {
 /// Numbers of cells of the first whole records of `text`; for the choice of the delimiter.
 pub(super) fn cell_counts(text: &[u8], delimiter: u8, most: usize) -> Vec<usize> {
     let limits = Limits { record_bytes_max: u64::MAX, columns_max: usize::MAX };
-    let mut splitter = Splitter { reader: text, delimiter, limits, lines: 0, raw: Vec::new() };
+    let mut splitter = Splitter::new(text, delimiter, limits);
     let mut record = Record::default();
     let mut counts = Vec::new();
     while counts.len() < most && splitter.next(&mut record).is_ok_and(|more| more) {
@@ -108,6 +117,40 @@ struct Splitter<R> {
 }
 
 impl<R: BufRead> Splitter<R> {
+    fn new(reader: R, delimiter: u8, limits: Limits) -> Self {
+        Self { reader, delimiter, limits, lines: 0, raw: Vec::new() }
+    }
+
+    fn header(&mut self) -> Result<Vec<String>> {
+        let mut record = Record::default();
+        if !self.next(&mut record)? {
+            return Err(Error::invalid("the file is empty: not even a header"));
+        }
+        header(&record, self.limits)
+    }
+
+    fn body(&mut self, names: &[String], each: &mut Each<'_>) -> Result<()> {
+        let mut record = Record::default();
+        while self.next(&mut record)? {
+            let blank = record.text.is_empty() && record.cells.len() == 1;
+            let null = blank && record.cells.iter().all(|cell| cell.kind == CellKind::Null);
+            if null && names.len() > 1 {
+                continue;
+            }
+            if record.cells.len() != names.len() {
+                return Err(Error::invalid(format!(
+                    "the record has {} cells, the header has {}",
+                    record.cells.len(),
+                    names.len()
+                ))
+                .with("line", record.line)
+                .with("begins", shown(&String::from_utf8_lossy(&record.text))));
+            }
+            each(names, &record)?;
+        }
+        Ok(())
+    }
+
     /// Reads one record; `false` at the end.
     fn next(&mut self, record: &mut Record) -> Result<bool> {
         record.text.clear();

@@ -90,7 +90,7 @@ pub(super) fn detect(file: &File, path: &Path) -> Result<(Format, Compression)> 
     };
     let silent: crate::ingest::Progress = Arc::new(|_| {});
     let mut head = Vec::new();
-    let mut reader = source::reader(file, compression, &silent)?.take(HEAD_BYTES);
+    let mut reader = source::reader(file, 0..u64::MAX, compression, &silent)?.take(HEAD_BYTES);
     reader.read_to_end(&mut head).map_err(source::read_error)?;
     Ok((format_of(&head, is_tab_name(path))?, compression))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
+use crate::csv::FieldSplitter;
 use crate::error::{Error, Result};
 use crate::ingest::convert::{parse_date, parse_timestamp};
 use crate::ingest::{CellKind, Record, shown};
@@ -136,6 +137,50 @@ impl Inference {
         for (index, column) in self.columns.iter_mut().enumerate() {
             let (text, kind) = record.cell(index);
             column.observe(text, kind);
+        }
+    }
+
+    /// Takes whole records of comma-separated text into account, if all of them split plainly.
+    ///
+    /// Returns whether they did; those before one that does not may have been observed, which
+    /// does no harm when all of them are observed again.
+    pub(super) fn observe_text(
+        &mut self,
+        text: &[u8],
+        width: usize,
+        splitter: &mut FieldSplitter,
+    ) -> bool {
+        if self.columns.len() < width {
+            self.columns.resize(width, Column::default());
+        }
+        let mut rest = text;
+        while !rest.is_empty() {
+            let Some(consumed) = splitter.split(rest, width) else { return false };
+            for (index, column) in self.columns.iter_mut().enumerate() {
+                if column.seen && column.fits == 0 {
+                    continue;
+                }
+                for field in splitter.column(rest, index).flatten() {
+                    // The caller has checked the whole text.
+                    let cell = std::str::from_utf8(&field.bytes).unwrap_or_default();
+                    let kind = if field.quoted { CellKind::Quoted } else { CellKind::Plain };
+                    column.observe(cell, kind);
+                }
+            }
+            rest = rest.get(consumed..).unwrap_or_default();
+        }
+        true
+    }
+
+    /// Takes into account what another one has observed.
+    pub(super) fn merge(&mut self, other: &Self) {
+        if self.columns.len() < other.columns.len() {
+            self.columns.resize(other.columns.len(), Column::default());
+        }
+        for (column, other) in self.columns.iter_mut().zip(&other.columns) {
+            column.fits &= other.fits;
+            column.seen |= other.seen;
+            column.number |= other.number;
         }
     }
 

@@ -1,8 +1,9 @@
 //! The bytes of an input: opened, spooled if they cannot be read twice, unpacked.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, BufReader, Read};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -48,15 +49,14 @@ pub(super) fn spool(reader: &mut impl Read, options: &Options) -> Result<Opened>
     Ok(Opened { file, bytes })
 }
 
-/// The unpacked bytes of the file from its start.
+/// The unpacked bytes of a range of the file. Readers of one file do not disturb each other.
 pub(super) fn reader(
     file: &File,
+    range: Range<u64>,
     compression: Compression,
     progress: &Progress,
 ) -> Result<BufReader<Unpacked>> {
-    let mut file = file.try_clone()?;
-    file.seek(SeekFrom::Start(0))?;
-    let raw = Metered { file, progress: progress.clone() };
+    let raw = Metered { file: file.try_clone()?, range, progress: progress.clone() };
     let unpacked = match compression {
         Compression::None => Unpacked::Plain(raw),
         Compression::Gzip => Unpacked::Gzip(Box::new(MultiGzDecoder::new(
@@ -67,16 +67,22 @@ pub(super) fn reader(
     Ok(BufReader::with_capacity(BUFFER_BYTES, unpacked))
 }
 
-/// Reads a file and tells how far it got.
+/// Reads a range of a file and tells how far it got.
 pub(super) struct Metered {
     file: File,
+    range: Range<u64>,
     progress: Progress,
 }
 
 impl Read for Metered {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        (self.progress)(u64::try_from(count).unwrap_or_default());
+        let left = self.range.end.saturating_sub(self.range.start);
+        let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let count =
+            self.file.read_at(buffer.get_mut(..wanted).unwrap_or_default(), self.range.start)?;
+        let read = u64::try_from(count).unwrap_or_default();
+        self.range.start += read;
+        (self.progress)(read);
         Ok(count)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use arrow::array::AsArray;
+use arrow::array::{Array as _, AsArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -37,23 +37,26 @@ fn printable(column: &arrow::array::ArrayRef) -> arrow::array::ArrayRef {
     }
 }
 
-/// Columns as `name:Type`, then the rows, NULL as `-`.
+/// A row, NULL as `-`.
+fn row_of(batch: &RecordBatch, row: usize) -> String {
+    let format = FormatOptions::default().with_null("-");
+    let cell = |column: &arrow::array::ArrayRef| {
+        let column = printable(column);
+        ArrayFormatter::try_new(&column, &format).unwrap().value(row).to_string()
+    };
+    batch.columns().iter().map(cell).collect::<Vec<_>>().join("|")
+}
+
 fn rows(input: &Input, target: &SchemaRef) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     input.read(target, &mut |batch| {
-        let format = FormatOptions::default().with_null("-");
-        for row in 0..batch.num_rows() {
-            let cell = |column: &arrow::array::ArrayRef| {
-                let column = printable(column);
-                ArrayFormatter::try_new(&column, &format).unwrap().value(row).to_string()
-            };
-            lines.push(batch.columns().iter().map(cell).collect::<Vec<_>>().join("|"));
-        }
+        lines.extend((0..batch.num_rows()).map(|row| row_of(&batch, row)));
         Ok(())
     })?;
     Ok(lines)
 }
 
+/// Columns as `name:Type`, then the rows.
 fn loaded(name: &str, bytes: &[u8]) -> Result<String> {
     let input = input(name, bytes)?;
     let schema = input.schema()?;
@@ -316,4 +319,117 @@ fn rows_that_nobody_wants_end_the_reading() {
         Err(Error::new(ErrorKind::Full, "no room"))
     });
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Full);
+}
+
+/// Reads piece by piece what was cut into tiny chunks and pieces.
+fn cut_small(text: &str, chunk: usize, piece: u64) -> Result<(SchemaRef, Vec<String>)> {
+    let mut input = input("x.csv", text.as_bytes())?;
+    input.sizes = Sizes { chunk, piece };
+    let schema = input.schema()?;
+    let mut lines = Vec::new();
+    for piece in input.pieces()? {
+        lines.extend(rows(&piece, &schema)?);
+    }
+    Ok((schema, lines))
+}
+
+/// What the generous reader alone makes of a text.
+fn generous(text: &str) -> Result<(SchemaRef, Vec<String>)> {
+    let limits = Limits { record_bytes_max: 1 << 20, columns_max: 100 };
+    let mut inference = infer::Inference::default();
+    let names = delimited::read(text.as_bytes(), b',', limits, &mut |names, record| {
+        inference.observe(names, record);
+        Ok(())
+    })?;
+    let schema = inference.finish(&names)?;
+    let mut lines = Vec::new();
+    let mut batches = batches::Batches::new(&schema);
+    let emit: &mut Emit<'_> = &mut |batch| {
+        for row in 0..batch.num_rows() {
+            lines.push(row_of(&batch, row));
+        }
+        Ok(())
+    };
+    delimited::read(text.as_bytes(), b',', limits, &mut |names, record| {
+        batches.push(names, record, emit)
+    })?;
+    batches.finish(emit)?;
+    Ok((schema, lines))
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn pieces_and_the_fast_parser_change_nothing(
+        cells in proptest::collection::vec(
+            "|1|-2|7[.]5|true|2026-11-21|2026-11-21T10:00:00Z|x|\"\"|\"a,b\"|\"a\nb\"|\"q\"\"\"|5\" p| 3 |a\rb",
+            0..40,
+        ),
+        ending in "\n|\r\n",
+        blank in 0_usize..20,
+        chunk in 1_usize..60,
+        piece in 1_u64..90,
+    ) {
+        let mut text = format!("a,b,c{ending}");
+        for (row, cells) in cells.chunks(3).enumerate() {
+            if row == blank {
+                text.push_str(&ending);
+            }
+            text.push_str(&cells.join(","));
+            text.push_str(&ending);
+        }
+        match (generous(&text), cut_small(&text, chunk, piece)) {
+            (Ok(expected), Ok(found)) => proptest::prop_assert_eq!(expected, found),
+            (Err(expected), Err(found)) => {
+                // The file's name comes last and is no part of the first.
+                let (expected, found) = (expected.to_string(), found.to_string());
+                let same = found.starts_with(expected.trim_end_matches(')'));
+                proptest::prop_assert!(same, "{text:?} {expected} {found}");
+            }
+            (expected, found) => {
+                proptest::prop_assert!(false, "{:?} {:?} {:?}", text, expected, found);
+            }
+        }
+    }
+}
+
+#[test]
+fn structs_and_empty_bytes_are_read_from_text() {
+    let member = Field::new("n", DataType::Int64, true);
+    let schema: SchemaRef = Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("s", DataType::Struct(vec![member].into()), true),
+        Field::new("b", DataType::Binary, true),
+    ]));
+    // The stray quote sends the whole text to the generous reader.
+    for odd in ["", "9,,YQ\n\n"] {
+        let text = format!("id,s,b\n1,\"{{\"\"n\"\":5}}\",\"\"\n2,,\n3,\"{{}}\",YQ==\n{odd}");
+        let mut batches = Vec::new();
+        input("x.csv", text.as_bytes())
+            .unwrap()
+            .read(&schema, &mut |batch| {
+                batches.push(batch);
+                Ok(())
+            })
+            .unwrap();
+        let batch = &batches[0];
+        let (structs, bytes) = (batch.column(1).as_struct(), batch.column(2).as_binary::<i32>());
+        assert_eq!((structs.null_count(), bytes.null_count()), (1 + odd.len().min(1), 1));
+        assert_eq!(structs.column(0).as_primitive::<arrow::datatypes::Int64Type>().value(0), 5);
+        assert!(bytes.is_valid(0) && bytes.value(0).is_empty() && bytes.is_null(1));
+    }
+    let refused = input("x.csv", b"id,s,b\n1,\"{\"\"m\"\":5}\",\n").unwrap();
+    let error = refused.read(&schema, &mut |_| Ok(())).unwrap_err().to_string();
+    assert!(error.contains("there is no member \"m\"") && error.contains("line: 2"), "{error}");
+}
+
+#[test]
+fn the_first_error_of_a_file_in_pieces_is_the_one_that_is_told() {
+    let mut text = "a,b\n".to_owned();
+    for row in 0..2_000 {
+        text.push_str(if row == 700 || row == 1_500 { "1,2,3\n" } else { "1,2\n" });
+    }
+    let error = cut_small(&text, 64, 500).unwrap_err().to_string();
+    assert!(error.contains("line: 702") || error.contains("line=702"), "{error}");
 }

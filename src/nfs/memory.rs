@@ -395,6 +395,7 @@ impl FileSystem for MemoryFs {
             name: name.to_vec(),
             inode,
             cookie,
+            kind: tree.node(inode).map_or(FileKind::Directory, |node| node.attr.kind),
             entry: attributes.then(|| tree.entry(inode).ok()).flatten(),
         });
         let attr = tree.node(dir.inode)?.attr;

@@ -29,6 +29,11 @@ pub fn super_location(id: &SuperId) -> String {
     format!("{}/{}", id.organization, id.super_name)
 }
 
+/// Folder of a SuperTable's tables.
+pub fn tables(id: &SuperId) -> String {
+    format!("{}/tables", super_location(id))
+}
+
 /// Folder of a table: `{org}/{sup}/tables/{t}`, the `location` of its snapshots.
 pub fn table_location(table: &TableId) -> String {
     format!("{}/{}/tables/{}", table.organization, table.super_name, table.simple_name)

@@ -6,6 +6,7 @@
 mod address;
 mod cloud;
 pub mod fault;
+mod folders;
 pub mod layout;
 mod local;
 mod options;
@@ -25,6 +26,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{ClientConfigKey, ObjectStore};
 
 pub use address::Address;
+pub use folders::{Leftover, folders, leftovers};
 pub use local::LocalStore;
 pub use options::{PythonNames, from_python_names};
 pub use put::{PutCreate, Retries, put_create, put_create_with, put_overwrite, put_unique};

@@ -60,10 +60,15 @@ pub async fn put_create(objects: &Objects, path: &str, bytes: Bytes) -> Result<P
 ///
 /// # Errors
 /// As [`put_create_with`].
-pub async fn put_unique(objects: &Objects, path: &str, bytes: Bytes) -> Result<PutCreate> {
+pub async fn put_unique(
+    objects: &Objects,
+    path: &str,
+    bytes: Bytes,
+    retries: &Retries,
+) -> Result<PutCreate> {
     let mut options = PutOptions::from(PutMode::Create);
     options.extensions.insert(UniqueName);
-    put(objects, path, bytes, &Retries::standard(Arc::new(SystemClock)), options).await
+    put(objects, path, bytes, retries, options).await
 }
 
 /// Creates an object under a name that must be free. After a lost answer the name is read to find

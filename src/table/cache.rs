@@ -10,6 +10,7 @@ use quick_cache::{Weighter, sync};
 
 use crate::ident::TableId;
 use crate::table::deletes::DeadRows;
+use crate::table::group::Queues;
 use crate::table::keys::KeyDigests;
 use crate::table::layout::Layout;
 use crate::table::snapshot::Snapshot;
@@ -31,6 +32,8 @@ pub struct TableCaches {
     pub(crate) schemas: Cache<Arc<str>, SchemaRef, SchemaWeight>,
     /// Key digests by data file and columns.
     pub(crate) keys: Cache<(Arc<str>, String), Arc<KeyDigests>, KeyWeight>,
+    /// Changes that wait for the commit under way; not a memory, but shared as widely.
+    pub(crate) queues: Queues,
 }
 
 impl TableCaches {
@@ -51,6 +54,7 @@ impl TableCaches {
             layouts: cache!(15, LayoutWeight),
             schemas: cache!(5, SchemaWeight),
             keys: cache!(15, KeyWeight),
+            queues: Queues::default(),
         }
     }
 }

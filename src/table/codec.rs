@@ -251,7 +251,18 @@ fn lineage(document: &JsonMap) -> Lineage {
         role: either("role_name", "role"),
         client: json::text_or_empty(stored, "client"),
         message: json::text_or_empty(stored, "message"),
+        members: members(document),
     }
+}
+
+/// The changes that one commit of ours made together.
+fn members(document: &JsonMap) -> Vec<Lineage> {
+    if !is_ours(document) {
+        return Vec::new();
+    }
+    let stored = ours(document).and_then(|member| json::list(member, "members").ok());
+    let stored = stored.unwrap_or_default().iter();
+    stored.filter_map(|member| serde_json::from_value(member.clone()).ok()).collect()
 }
 
 /// The layout that the document carries, for whatever files it was made.
@@ -433,6 +444,9 @@ fn member_out(new: &NewDocument<'_>) -> Result<Value> {
         "layout": layout,
     });
     if let Some(member) = member.as_object_mut() {
+        if !new.lineage.members.is_empty() {
+            member.insert("members".to_owned(), json!(new.lineage.members));
+        }
         for (name, value) in &new.marks {
             member.insert((*name).to_owned(), value.as_str().into());
         }

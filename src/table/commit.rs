@@ -21,10 +21,10 @@ use crate::table::codec::{self, NewDocument, StoredLayout};
 use crate::table::deletes::{self, DeadRows, PARTS_MAX};
 use crate::table::documents::Mark;
 use crate::table::layout::{self, Layout};
-use crate::table::plan::{Plan, Planned};
+use crate::table::lock::Hold;
+use crate::table::plan::{Plan, Planned, Verdict};
 use crate::table::settle::{Head, Look};
 use crate::table::snapshot::{Deletes, Lineage, Snapshot};
-use crate::table::stored::RowIds;
 
 /// Pause between two tries of a request whose outcome is open; doubled each time.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -48,78 +48,66 @@ pub(crate) struct Prepared {
 }
 
 impl Table {
-    /// Applies a change to the newest snapshot.
-    ///
-    /// New rows whose row ids were given twice (the counter was rolled back) are written again.
-    ///
-    /// A change whose `lineage.write_id` was committed before is not applied twice: the snapshot
-    /// of that commit is returned, so an `Unknown` outcome is resolved by committing again.
+    /// A change that nobody else's is joined to, applied to the newest snapshot. New rows whose
+    /// row ids were given twice (the counter was rolled back) are written again.
     ///
     /// # Errors
-    /// `NotFound` if the table was dropped, `Busy` if another writer holds it or others are faster
-    /// each time, `Invalid` if the change does not fit its base,
-    /// `Unknown` if the outcome could not be determined; those of store and catalogue.
-    pub async fn commit(
-        &self,
-        mut change: ChangeSet,
-        lineage: Lineage,
-        audit: Vec<AuditFields>,
-    ) -> Result<CommitOutcome> {
-        let lease = self.lock().await?;
-        let outcome = Box::pin(self.commit_unlocked(&mut change, lineage, audit)).await;
-        self.unlock(lease).await;
-        outcome
-    }
-
-    /// The commit without the politeness of the lock.
-    pub(crate) async fn commit_unlocked(
+    /// As [`Table::commit`].
+    pub(crate) async fn commit_alone(
         &self,
         change: &mut ChangeSet,
         lineage: Lineage,
         audit: Vec<AuditFields>,
+        hold: &Hold,
     ) -> Result<CommitOutcome> {
         let deadline = self.deadline();
         let lineage = self.named(lineage);
         let mut look = Look::Quick;
         loop {
             let head = self.head(look).await?.ok_or_else(|| self.no_table())?;
-            if let Some(done) =
-                self.committed_before(&head.tip, &change.base, &lineage.write_id).await?
-            {
-                return Ok(committed(done));
+            let write_id = &lineage.write_id;
+            if let Some(done) = self.committed_before(&head.tip, &change.base, write_id).await? {
+                return Ok(committed(done, write_id));
             }
-            let planned = match self.plan(change, &head.tip).await? {
-                Plan::Ready(planned) => planned,
-                Plan::RowIdsTaken => {
-                    tracing::warn!(table = %self.id, "row ids given twice: rows are rewritten");
-                    change.rows = self.rewrite(change, &head.tip).await?;
-                    continue;
-                }
-                plan if look == Look::Quick => {
+            let tip_layout = self.layout(&head.tip).await?;
+            let accepted = match self.judge(change, &head.tip, &tip_layout).await? {
+                Verdict::Accepted(accepted) => accepted,
+                verdict if look == Look::Quick => {
                     // The verdict counts only against the true tip.
                     look = Look::Closely;
-                    drop(plan);
+                    drop(verdict);
                     continue;
                 }
-                Plan::Unchanged => return Ok(CommitOutcome::Unchanged { snapshot: head.tip }),
-                Plan::Conflict(rows) => {
+                Verdict::Unchanged => return Ok(CommitOutcome::Unchanged { snapshot: head.tip }),
+                Verdict::Conflict(rows) => {
                     return Ok(CommitOutcome::Conflict { current: head.tip, rows });
+                }
+            };
+            let rows = self.stored_rows(change, &head.tip).await?;
+            let planned = match self.plan(*accepted, &rows, &head.tip, &tip_layout).await? {
+                Plan::Ready(planned) => planned,
+                Plan::RowIdsTaken(_) => {
+                    self.rewrite(change, &head.tip).await?;
+                    continue;
                 }
             };
             let prepared = self.prepare(&head.tip, &planned, lineage.clone()).await?;
             match self.publish(&prepared, deadline).await? {
                 Published::Won(snapshot) => {
-                    self.know_row_ids(change);
-                    self.announce(&head, &snapshot, audit, deadline).await;
-                    return Ok(committed(snapshot));
+                    self.know_row_ids(&change.rows.files);
+                    self.announce(&head, &snapshot, audit, (deadline, hold)).await;
+                    return Ok(committed(snapshot, &lineage.write_id));
                 }
                 Published::Lost => look = Look::Closely,
             }
             if self.parts.clock.monotonic_ns() >= deadline {
-                return Err(Error::new(ErrorKind::Busy, "other writers were faster each time")
-                    .with("table", &self.id));
+                return Err(self.others_were_faster());
             }
         }
+    }
+
+    pub(crate) fn others_were_faster(&self) -> Error {
+        Error::new(ErrorKind::Busy, "other writers were faster each time").with("table", &self.id)
     }
 
     /// The snapshot behind `base` that the change of this id made, if there is one.
@@ -154,7 +142,7 @@ impl Table {
     }
 
     /// The snapshot of this very commit, if it was made since the change's base.
-    async fn committed_before(
+    pub(crate) async fn committed_before(
         &self,
         tip: &Arc<Snapshot>,
         base: &Snapshot,
@@ -162,7 +150,7 @@ impl Table {
     ) -> Result<Option<Arc<Snapshot>>> {
         let mut current = Arc::clone(tip);
         while current.version > base.version && current.path != base.path {
-            if codec::commit_id(&current.document) == write_id {
+            if current.lineage.change(write_id).is_some() {
                 return Ok(Some(current));
             }
             match self.before(&current).await? {
@@ -178,7 +166,18 @@ impl Table {
         &self,
         tip: &Arc<Snapshot>,
         planned: &Planned,
+        lineage: Lineage,
+    ) -> Result<Prepared> {
+        self.prepare_marked(tip, planned, lineage, Vec::new()).await
+    }
+
+    /// [`Self::prepare`] with further marks in the document.
+    pub(crate) async fn prepare_marked(
+        &self,
+        tip: &Arc<Snapshot>,
+        planned: &Planned,
         mut lineage: Lineage,
+        marks: Vec<(&'static str, String)>,
     ) -> Result<Prepared> {
         lineage.inserted = planned.counts.inserted;
         lineage.updated = planned.counts.updated;
@@ -193,7 +192,7 @@ impl Table {
             deletes: &deletes,
             row_id_high_watermark: planned.row_id_high_watermark,
             config: &planned.config,
-            marks: Vec::new(),
+            marks,
         };
         self.document(tip, new, &layout, &lineage).await
     }
@@ -274,7 +273,7 @@ impl Table {
 
     /// Puts an object under a name that nobody else has.
     pub(crate) async fn put_new(&self, path: &str, bytes: Vec<u8>) -> Result<()> {
-        match store::put_create(&self.parts.objects, path, bytes.into()).await? {
+        match self.put_create(path, bytes.into()).await? {
             PutCreate::Created => Ok(()),
             PutCreate::Exists => Err(Error::internal("object name is taken").with("path", path)),
         }
@@ -320,7 +319,7 @@ impl Table {
         let path = &prepared.snapshot.path;
         let mut pause = PAUSE;
         loop {
-            let put = store::put_create(&self.parts.objects, path, prepared.bytes.clone()).await;
+            let put = self.put_create(path, prepared.bytes.clone()).await;
             let open = match put {
                 Ok(PutCreate::Created) => {
                     self.remember(&prepared.snapshot);
@@ -365,12 +364,12 @@ impl Table {
         head: &Head,
         snapshot: &Arc<Snapshot>,
         audit: Vec<AuditFields>,
-        deadline: u64,
+        (deadline, hold): (u64, &Hold),
     ) {
         let mut pause = PAUSE;
         let mut pending = Some(audit);
         loop {
-            match self.announce_once(head, snapshot, &mut pending).await {
+            match self.announce_once(head, snapshot, &mut pending, hold).await {
                 Ok(()) => return,
                 Err(error) if self.parts.clock.monotonic_ns() >= deadline => {
                     tracing::warn!(
@@ -391,10 +390,14 @@ impl Table {
         head: &Head,
         snapshot: &Arc<Snapshot>,
         audit: &mut Option<Vec<AuditFields>>,
+        hold: &Hold,
     ) -> Result<()> {
         let leaf = Leaf { raw: head.raw.clone() };
         let events = audit.clone().unwrap_or_default();
-        if self.point_to(&leaf, snapshot, events).await?.is_some() {
+        // Nobody else waits here: the lock goes with the same call.
+        let token = if self.is_awaited() { "" } else { hold.token() };
+        if self.point_to_and_release(&leaf, snapshot, events, token).await?.is_some() {
+            hold.note_released(token);
             return Ok(());
         }
         // Somebody moved the pointer, or our own swap happened and its answer was lost.
@@ -405,16 +408,6 @@ impl Table {
             self.parts.catalog.audit(&self.id.organization, &events).await?;
         }
         Ok(())
-    }
-
-    /// Remembers the row ids of files that were just written.
-    fn know_row_ids(&self, change: &ChangeSet) {
-        for new in &change.rows.files {
-            if let Ok(first) = i64::try_from(new.first_row_id) {
-                let path = Arc::clone(&new.file.path);
-                self.parts.caches.row_ids.insert(path, RowIds::From(first));
-            }
-        }
     }
 }
 
@@ -442,7 +435,9 @@ fn is_open(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unknown | ErrorKind::Unavailable | ErrorKind::Busy)
 }
 
-fn committed(snapshot: Arc<Snapshot>) -> CommitOutcome {
-    let Lineage { inserted, updated, deleted, .. } = snapshot.lineage;
+/// The outcome for the change that was committed under an id, perhaps with others.
+pub(crate) fn committed(snapshot: Arc<Snapshot>, write_id: &str) -> CommitOutcome {
+    let own = snapshot.lineage.change(write_id).unwrap_or(&snapshot.lineage);
+    let Lineage { inserted, updated, deleted, .. } = *own;
     CommitOutcome::Committed { snapshot, inserted, updated, deleted }
 }

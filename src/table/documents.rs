@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::catalog::Leaf;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store;
+use crate::store::{self, PutCreate, Retries};
 use crate::table::Table;
 use crate::table::codec;
 use crate::table::json;
@@ -140,6 +140,12 @@ impl Table {
         let snapshot = Arc::new(codec::decode(&self.id, path, document)?);
         self.remember(&snapshot);
         Ok(Some(Mark::Snapshot(snapshot)))
+    }
+
+    /// Creates an object under a name that must be free; waits on the table's own clock.
+    pub(crate) async fn put_create(&self, path: &str, bytes: Bytes) -> Result<PutCreate> {
+        let retries = Retries::standard(Arc::clone(&self.parts.clock));
+        store::put_create_with(&self.parts.objects, path, bytes, &retries).await
     }
 
     pub(crate) fn remember(&self, snapshot: &Arc<Snapshot>) {

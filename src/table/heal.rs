@@ -55,7 +55,7 @@ impl Table {
     }
 
     /// The layout that a document carries; one that cannot be read is as good as none.
-    async fn stored_layout(&self, stored: LayoutRef) -> Result<Option<Arc<Layout>>> {
+    pub(crate) async fn stored_layout(&self, stored: LayoutRef) -> Result<Option<Arc<Layout>>> {
         let path = match stored {
             LayoutRef::Missing => return Ok(None),
             LayoutRef::Inline(layout) => return Ok(Some(layout)),
@@ -84,7 +84,10 @@ impl Table {
     }
 
     /// Live rows of each file, as ascending runs.
-    async fn live_rows(&self, snapshot: &Snapshot) -> Result<HashMap<Arc<str>, Vec<Range<u32>>>> {
+    pub(crate) async fn live_rows(
+        &self,
+        snapshot: &Snapshot,
+    ) -> Result<HashMap<Arc<str>, Vec<Range<u32>>>> {
         let dead = self.dead_rows(&snapshot.deletes).await?.ids();
         // Requests are made before the stream, see `edits::finish`.
         let requests: Vec<_> =

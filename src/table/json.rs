@@ -15,7 +15,7 @@ use crate::table::snapshot::JsonMap;
 ///
 /// # Errors
 /// `Corrupt` if the text is not one JSON object.
-pub(crate) fn parse_object(text: &[u8]) -> Result<JsonMap> {
+pub fn parse_object(text: &[u8]) -> Result<JsonMap> {
     let parsed = match serde_json::from_slice(text) {
         Ok(value) => value,
         Err(first) => match without_tokens(text) {

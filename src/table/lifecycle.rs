@@ -9,9 +9,10 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::catalog::{AuditFields, DocKey, Expected, Leaf, LeafSwap, SwapOutcome};
+use crate::catalog::{AuditFields, DocKey, Expected, Leaf, LeafSwap, Required, SwapOutcome};
 use crate::clock::{now_ms, random_hex};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ident::TableId;
 use crate::store::{self, PutCreate};
 use crate::table::Table;
 use crate::table::codec::{self, NewDocument, StoredLayout};
@@ -20,7 +21,7 @@ use crate::table::documents::{DROPPED, End, leaf_bytes};
 use crate::table::json;
 use crate::table::layout::{self, Layout};
 use crate::table::schema;
-use crate::table::settle::Look;
+use crate::table::settle::{Look, ROUNDS_MAX};
 use crate::table::snapshot::{Deletes, Lineage, Snapshot, TableConfig};
 
 impl Table {
@@ -113,6 +114,7 @@ impl Table {
             now_ms: now_ms(self.parts.clock.as_ref()),
             bump_root: snapshot.version > 0,
             audit,
+            requires: None,
         };
         match self.parts.catalog.swap(swap).await? {
             SwapOutcome::Swapped { .. } => Ok(true),
@@ -189,7 +191,7 @@ impl Table {
         let version = tip.version.saturating_add(1);
         let path = store::layout::successor(&tip.path, version);
         let bytes = Bytes::from(mark.to_string());
-        match store::put_create(&self.parts.objects, &path, bytes).await? {
+        match self.put_create(&path, bytes).await? {
             PutCreate::Exists => Ok(None),
             PutCreate::Created => {
                 let Value::Object(content) = mark else {
@@ -221,20 +223,26 @@ impl Table {
         leaf: &Leaf,
         audit: Vec<AuditFields>,
     ) -> Result<()> {
-        let mut entry = end.content.get(DROPPED).cloned().unwrap_or_default();
-        if let Some(entry) = entry.as_object_mut() {
-            entry.insert("mark".to_owned(), end.path.as_str().into());
-            entry.insert("mark_version".to_owned(), end.version.into());
+        let (name, bytes) = trash_entry(&self.id, tip, end);
+        let key = DocKey::Trash(self.id.super_id(), name);
+        let requires = Required::Doc(key.clone());
+        for _ in 0..ROUNDS_MAX {
+            self.parts.catalog.put_doc(&key, Expected::Absent, bytes.clone()).await?;
+            if self.vanish(leaf, &requires, &audit).await? {
+                return Ok(());
+            }
         }
-        let ms = entry.get("dropped_ms").and_then(json::as_integer).unwrap_or(tip.committed_ms);
-        let key = DocKey::Trash(self.id.super_id(), format!("{}_{ms}", self.id.simple_name));
-        let bytes = Bytes::from(entry.to_string());
-        self.parts.catalog.put_doc(&key, Expected::Absent, bytes).await?;
-        self.vanish(leaf, audit).await
+        Err(self.rolled_back())
     }
 
-    /// Removes the pointer if it is still this one.
-    pub(crate) async fn vanish(&self, leaf: &Leaf, audit: Vec<AuditFields>) -> Result<()> {
+    /// Removes the pointer if it is still this one and that which replaces it is there; `false`
+    /// if that is gone again, because the catalogue was rolled back since.
+    pub(crate) async fn vanish(
+        &self,
+        leaf: &Leaf,
+        requires: &Required,
+        audit: &[AuditFields],
+    ) -> Result<bool> {
         let swap = LeafSwap {
             table: self.id.clone(),
             expected: Some(leaf.raw.clone()),
@@ -242,12 +250,20 @@ impl Table {
             schema: None,
             now_ms: now_ms(self.parts.clock.as_ref()),
             bump_root: true,
-            audit,
+            audit: audit.to_vec(),
+            requires: Some(requires.clone()),
         };
+        let outcome = self.parts.catalog.swap(swap).await?;
+        if matches!(&outcome, SwapOutcome::Moved { current: Some(now) } if now == leaf) {
+            return Ok(false);
+        }
         // A pointer that moved meanwhile is settled by whoever sees it next.
-        let _: SwapOutcome = self.parts.catalog.swap(swap).await?;
         self.parts.caches.leaves.remove(&self.id);
-        Ok(())
+        Ok(true)
+    }
+
+    pub(crate) fn rolled_back(&self) -> Error {
+        Error::new(ErrorKind::Busy, "the catalogue forgets what it is told").with("table", &self.id)
     }
 
     /// Brings a dropped table back under its name; `trash` is its name in the trash.
@@ -318,4 +334,15 @@ impl Table {
             Published::Lost => self.load(&prepared.snapshot.path).await,
         }
     }
+}
+
+/// Name and document in the trash of a table that `end` dropped behind `tip`.
+pub(crate) fn trash_entry(id: &TableId, tip: &Snapshot, end: &End) -> (String, Bytes) {
+    let mut entry = end.content.get(DROPPED).cloned().unwrap_or_default();
+    if let Some(entry) = entry.as_object_mut() {
+        entry.insert("mark".to_owned(), end.path.as_str().into());
+        entry.insert("mark_version".to_owned(), end.version.into());
+    }
+    let ms = entry.get("dropped_ms").and_then(json::as_integer).unwrap_or(tip.committed_ms);
+    (format!("{}_{ms}", id.simple_name), Bytes::from(entry.to_string()))
 }

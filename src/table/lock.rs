@@ -1,5 +1,7 @@
 //! The table's lock: politeness towards other writers, never a reason to be right.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::catalog::{LeaseSettings, TableLease};
 use crate::error::Result;
 use crate::table::Table;
@@ -23,5 +25,48 @@ impl Table {
         if let Err(error) = lease.release().await {
             tracing::debug!(table = %self.id, %error, "lock was not released");
         }
+    }
+}
+
+/// The lock as a commit sees it: it may be given back in the step that ends the commit.
+#[derive(Debug, Default)]
+pub(crate) struct Hold {
+    token: String,
+    kept: AtomicBool,
+    released: AtomicBool,
+}
+
+impl Hold {
+    /// A lock that is held.
+    pub(crate) fn of(lease: &TableLease) -> Self {
+        Self { token: lease.token().to_owned(), ..Self::default() }
+    }
+
+    /// No lock at all.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self::default()
+    }
+
+    /// Says whether the lock is still needed after the commit under way.
+    pub(crate) fn keep(&self, kept: bool) {
+        self.kept.store(kept, Ordering::Release);
+    }
+
+    /// The token to release with a swap; empty if the lock is still needed.
+    pub(crate) fn token(&self) -> &str {
+        if self.kept.load(Ordering::Acquire) { "" } else { &self.token }
+    }
+
+    /// Notes that a swap released the lock of `token`, if it is one.
+    pub(crate) fn note_released(&self, token: &str) {
+        if !token.is_empty() {
+            self.released.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether the lock is gone.
+    pub(crate) fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
     }
 }

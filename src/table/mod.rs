@@ -16,11 +16,15 @@ pub mod widen;
 pub mod write;
 
 mod cache;
+mod check;
 mod commit;
+mod compact;
 mod documents;
 mod edits;
 mod heal;
+mod group;
 mod history;
+mod incoming;
 mod json;
 mod keys;
 mod lifecycle;
@@ -28,8 +32,10 @@ mod lock;
 mod merge;
 mod plan;
 mod rebase;
+mod rebuild;
 mod rename;
 mod settle;
+mod together;
 #[cfg(test)]
 mod tests;
 
@@ -43,11 +49,16 @@ pub use cache::TableCaches;
 pub use changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
 };
+pub use compact::{COMPACT, CompactSettings, Compacted};
+pub(crate) use check::age_text;
+pub use check::{Counts, Depth, Finding, Severity, TableReport};
+pub use json::parse_object;
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
+pub use rebuild::{Rebuild, Rebuilt};
 pub use settle::Settled;
 pub use snapshot::{DataFile, Deletes, LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
-pub use write::{NewFile, NewRows, RowWriter};
+pub use write::{HeldRows, NewFile, NewRows, RowWriter};
 
 use crate::catalog::SharedCatalog;
 use crate::clock::SharedClock;
@@ -134,14 +145,17 @@ impl Table {
         schema: &SchemaRef,
         keys: &[String],
     ) -> Result<RowWriter> {
-        let parts = WriterParts {
+        RowWriter::new(self.writer_parts(base), schema, keys)
+    }
+
+    fn writer_parts(&self, base: &Snapshot) -> WriterParts {
+        WriterParts {
             objects: Arc::clone(&self.parts.objects),
             catalog: Arc::clone(&self.parts.catalog),
             clock: Arc::clone(&self.parts.clock),
             table: self.id.clone(),
             row_ids_above: base.row_id_high_watermark,
-        };
-        RowWriter::new(parts, schema, keys)
+        }
     }
 }
 

@@ -11,14 +11,15 @@ use crate::table::changeset::{ChangeSet, ConflictReason, OnExistingKey, RowConfl
 use crate::table::deletes::DeadRows;
 use crate::table::edits::{self, Edited};
 use crate::table::keys;
-use crate::table::layout::{self, Layout, Piece, Run};
+use crate::table::incoming::StoredRows;
+use crate::table::layout::{self, Layout, Run};
 use crate::table::rebase::{self, Moves, Rebase, Rebased};
 use crate::table::scan::conform;
 use crate::table::schema;
 use crate::table::snapshot::{DataFile, OnConflict, Snapshot, TableConfig};
 use crate::table::stored;
 use crate::table::widen;
-use crate::table::write::NewRows;
+use crate::table::write::{KeyDigester, NewFile};
 
 /// A change that can be committed onto a tip.
 #[derive(Debug)]
@@ -50,55 +51,97 @@ pub(crate) struct Counts {
     pub(crate) deleted: u64,
 }
 
+/// Changes that may be made on a tip; what is left is to give their rows files.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The columns after them.
+    pub(crate) schema: SchemaRef,
+    /// The configuration after them.
+    pub(crate) config: TableConfig,
+    /// Their edits in terms of the tip, new rows by their ordinals.
+    pub(crate) moves: Moves,
+    /// Whether the new rows were measured in these columns.
+    pub(crate) new_lengths_fit: bool,
+}
+
+/// What is said about a change.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// It can be made.
+    Accepted(Box<Accepted>),
+    /// It changes nothing.
+    Unchanged,
+    /// Somebody else's rows are in the way.
+    Conflict(Vec<RowConflict>),
+}
+
 /// What became of planning.
 #[derive(Debug)]
 pub(crate) enum Plan {
     /// It can be committed.
     Ready(Box<Planned>),
-    /// It changes nothing.
-    Unchanged,
-    /// Somebody else's rows are in the way.
-    Conflict(Vec<RowConflict>),
-    /// Row ids of the new rows belong to other rows by now: they have to be written again.
-    RowIdsTaken,
+    /// The ids of the new rows in this file (by its place in the list) belong to other rows by
+    /// now: they have to be written again.
+    RowIdsTaken(usize),
 }
 
 impl Table {
-    /// Plans a change against a tip.
+    /// Judges a change against a tip with its layout.
     ///
     /// # Errors
     /// `Invalid` if the change does not fit its own base; those of reading layouts and key columns.
-    pub(crate) async fn plan(&self, change: &ChangeSet, tip: &Arc<Snapshot>) -> Result<Plan> {
+    pub(crate) async fn judge(
+        &self,
+        change: &ChangeSet,
+        tip: &Arc<Snapshot>,
+        tip_layout: &Layout,
+    ) -> Result<Verdict> {
         check_counts(change)?;
         let config = change.config.clone().unwrap_or_else(|| tip.config.clone());
         let schema = match wanted_schema(change, tip)? {
             Ok(schema) => schema,
-            Err(reason) => return Ok(Plan::Conflict(vec![reason])),
+            Err(reason) => return Ok(Verdict::Conflict(vec![reason])),
         };
         let nothing = change.edits.iter().all(|edit| edit.remove == 0 && edit.insert == 0);
         if nothing && schema == tip.schema && config == tip.config {
-            return Ok(Plan::Unchanged);
+            return Ok(Verdict::Unchanged);
         }
-        let tip_layout = self.layout(tip).await?;
-        let mut moves = match self.moves(change, tip, &tip_layout).await? {
+        let mut moves = match self.moves(change, tip, tip_layout).await? {
             Rebased::Moves(moves) => moves,
-            Rebased::Conflict(rows) => return Ok(Plan::Conflict(rows)),
+            Rebased::Conflict(rows) => return Ok(Verdict::Conflict(rows)),
         };
-        let context = KeyContext { change, tip, tip_layout: &tip_layout, schema: &schema };
+        let context = KeyContext { change, tip, tip_layout, schema: &schema };
         if let Some(rows) = self.check_keys(&context, &config, &mut moves).await? {
-            return Ok(Plan::Conflict(rows));
+            return Ok(Verdict::Conflict(rows));
         }
-        if !self.row_ids_free(&change.rows, &change.base, tip).await? {
-            return Ok(Plan::RowIdsTaken);
+        let new_lengths_fit = change.schema.is_some() || schema == change.base.schema;
+        Ok(Verdict::Accepted(Box::new(Accepted { schema, config, moves, new_lengths_fit })))
+    }
+
+    /// Plans what was accepted, with its rows in files.
+    ///
+    /// # Errors
+    /// Those of reading row ids and measuring rows.
+    pub(crate) async fn plan(
+        &self,
+        accepted: Accepted,
+        rows: &StoredRows,
+        tip: &Arc<Snapshot>,
+        tip_layout: &Layout,
+    ) -> Result<Plan> {
+        for (number, stored) in rows.files.iter().enumerate() {
+            if !self.row_ids_free(&stored.new, &stored.base, tip).await? {
+                return Ok(Plan::RowIdsTaken(number));
+            }
         }
-        let new_layout = new_layout(&change.rows)?;
+        let Accepted { schema, config, moves, new_lengths_fit } = accepted;
         let counts = counts(&moves);
-        let mut edited = edits::apply(&tip_layout, &moves.placed(), &new_layout)?;
-        forget_lengths(&mut edited, change, tip, &tip_layout, &schema);
+        let mut edited = edits::apply(tip_layout, &moves.placed(), &rows.layout())?;
+        forget_lengths(&mut edited, tip_layout, schema == tip.schema, new_lengths_fit);
         let all: Vec<DataFile> = tip
             .files
             .iter()
-            .chain(change.rows.files.iter().map(|file| &file.file))
+            .chain(rows.files.iter().map(|stored| &stored.new.file))
             .cloned()
             .collect();
         let mut layout = edits::finish(&edited, &all, &schema, self.parts.measure.as_ref()).await?;
@@ -114,13 +157,13 @@ impl Table {
             files,
             dead,
             layout,
-            row_id_high_watermark: watermark(tip, &change.rows),
+            row_id_high_watermark: rows.watermark(tip),
             counts,
         })))
     }
 
     /// The change's edits in terms of the tip.
-    async fn moves(
+    pub(crate) async fn moves(
         &self,
         change: &ChangeSet,
         tip: &Arc<Snapshot>,
@@ -189,7 +232,7 @@ impl Table {
         }
         let KeyContext { change, tip, tip_layout, schema } = context;
         let keys = keys::key_schema(schema, &config.keys)?;
-        let (digests, null_key) = self.new_keys(&change.rows, &keys).await?;
+        let (digests, null_key) = self.new_keys(change, &config.keys, &keys).await?;
         let new_rows = match keys::among_themselves(&digests, null_key) {
             Ok(new_rows) => new_rows,
             Err(rows) => return Ok(Some(rows)),
@@ -226,70 +269,61 @@ impl Table {
         ))
     }
 
-    /// Key digests of the new rows, read from their files if the writer made none.
-    async fn new_keys(&self, rows: &NewRows, keys: &SchemaRef) -> Result<(Vec<u128>, Option<u64>)> {
-        let made = u64::try_from(rows.key_digests.len()).unwrap_or(u64::MAX);
-        if made == rows.rows {
-            return Ok((rows.key_digests.clone(), rows.null_key));
-        }
-        let mut digests = Vec::new();
-        for file in &rows.files {
-            digests.extend_from_slice(&self.key_digests(&file.file, keys).await?);
-        }
-        Ok((digests, rows.null_key))
-    }
-
-    /// Whether no other file holds an id of the new rows (commit-protocol.md section 7). Ids
-    /// above the tip's watermark are free; below it only those of files can be taken.
-    async fn row_ids_free(&self, rows: &NewRows, base: &Snapshot, tip: &Snapshot) -> Result<bool> {
-        for new in &rows.files {
-            let Some(last) = new.first_row_id.checked_add(new.file.rows.saturating_sub(1)) else {
-                return Err(Error::internal("row id out of range"));
-            };
-            if new.first_row_id > tip.row_id_high_watermark {
-                continue;
-            }
-            let above_base = new.first_row_id > base.row_id_high_watermark;
-            let known: HashSet<&str> = if above_base {
-                base.files.iter().map(|file| file.path.as_ref()).collect()
-            } else {
-                HashSet::new()
-            };
-            for file in tip.files.iter().filter(|file| !known.contains(file.path.as_ref())) {
-                let ids = self.row_ids(file).await?;
-                let Some((low, high)) = ids.span(file.rows) else { continue };
-                let low = u64::try_from(low).unwrap_or_default();
-                let high = u64::try_from(high).unwrap_or_default();
-                if low <= last && new.first_row_id <= high {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    /// Writes new rows again, with other row ids; the old files become garbage.
-    ///
-    /// # Errors
-    /// Those of reading and writing data files.
-    pub(crate) async fn rewrite(&self, change: &ChangeSet, tip: &Snapshot) -> Result<NewRows> {
-        let schema = match &change.schema {
+    /// Digests of the new rows' keys and the first row with a NULL in its key. Those that the
+    /// writer made are used if it knew the same keys in the same types.
+    pub(crate) async fn new_keys(
+        &self,
+        change: &ChangeSet,
+        names: &[String],
+        keys: &SchemaRef,
+    ) -> Result<(Vec<u128>, Option<u64>)> {
+        let rows = &change.rows;
+        let written = match &change.schema {
             Some(wanted) => schema::shown_schema(&wanted.columns)?,
             None => Arc::clone(&change.base.schema),
         };
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let keys = change.config.as_ref().unwrap_or(&tip.config).keys.clone();
-        let mut writer = self.writer(tip, &schema, &keys)?;
-        for new in &change.rows.files {
-            for batch in stored::read_columns(&self.parts.objects, &new.file, &names).await? {
-                writer.write(conform(&batch, &schema)?).await?;
+        let known = change.config.is_some() || change.base.config.keys == names;
+        let made = u64::try_from(rows.key_digests.len()).is_ok_and(|made| made == rows.rows);
+        if made && known && same_types(keys, &written) {
+            return Ok((rows.key_digests.clone(), rows.null_key));
+        }
+        let mut digester = KeyDigester::new(keys, names)?;
+        for batch in rows.held.iter().flat_map(|held| &held.batches) {
+            digester.observe(&conform(batch, keys)?)?;
+        }
+        let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+        for new in &rows.files {
+            for batch in stored::read_columns(&self.parts.objects, &new.file, &wanted).await? {
+                digester.observe(&conform(&batch, keys)?)?;
             }
         }
-        let rows = writer.finish().await?;
-        if rows.rows != change.rows.rows {
-            return Err(Error::internal("rewritten rows are not as many as before"));
+        Ok(digester.finish())
+    }
+
+    /// Whether no other file holds an id of a file of new rows (commit-protocol.md section 7).
+    /// Ids above the tip's watermark are free; below it only those of files can be taken.
+    async fn row_ids_free(&self, new: &NewFile, base: &Snapshot, tip: &Snapshot) -> Result<bool> {
+        let Some(last) = new.first_row_id.checked_add(new.file.rows.saturating_sub(1)) else {
+            return Err(Error::internal("row id out of range"));
+        };
+        if new.first_row_id > tip.row_id_high_watermark {
+            return Ok(true);
         }
-        Ok(rows)
+        let known: HashSet<&str> = if new.first_row_id > base.row_id_high_watermark {
+            base.files.iter().map(|file| file.path.as_ref()).collect()
+        } else {
+            HashSet::new()
+        };
+        for file in tip.files.iter().filter(|file| !known.contains(file.path.as_ref())) {
+            let ids = self.row_ids(file).await?;
+            let Some((low, high)) = ids.span(file.rows) else { continue };
+            let low = u64::try_from(low).unwrap_or_default();
+            let high = u64::try_from(high).unwrap_or_default();
+            if low <= last && new.first_row_id <= high {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Ids of the removed rows of files that stay.
@@ -337,7 +371,9 @@ impl MovedRows {
 
 fn check_counts(change: &ChangeSet) -> Result<()> {
     let wanted: u64 = change.edits.iter().map(|edit| edit.insert).sum();
-    let written: u64 = change.rows.files.iter().map(|file| file.file.rows).sum();
+    let held = change.rows.held.iter().flat_map(|held| &held.batches);
+    let written: u64 = change.rows.files.iter().map(|file| file.file.rows).sum::<u64>()
+        + held.filter_map(|batch| u64::try_from(batch.num_rows()).ok()).sum::<u64>();
     if wanted == written && written == change.rows.rows {
         return Ok(());
     }
@@ -377,27 +413,8 @@ fn wanted_schema(
     Ok(if fits || !inserts { Ok(Arc::clone(&tip.schema)) } else { Err(conflict) })
 }
 
-fn new_layout(rows: &NewRows) -> Result<Layout> {
-    let mut layout = Layout::default();
-    for (number, new) in (0_u32..).zip(&rows.files) {
-        let count = u32::try_from(new.file.rows)
-            .map_err(|_| Error::unsupported("data file of more than 2^32 rows"))?;
-        layout.files.push(Arc::clone(&new.file.path));
-        layout.pieces.push(Piece { file: number, first: 0, rows: count, bytes: new.text_bytes });
-    }
-    Ok(layout)
-}
-
 /// Forgets byte lengths that were made for other columns than the ones shown now.
-fn forget_lengths(
-    edited: &mut Edited,
-    change: &ChangeSet,
-    tip: &Snapshot,
-    tip_layout: &Layout,
-    schema: &SchemaRef,
-) {
-    let old_fit = *schema == tip.schema;
-    let new_fit = change.schema.is_some() || *schema == change.base.schema;
+fn forget_lengths(edited: &mut Edited, tip_layout: &Layout, old_fit: bool, new_fit: bool) {
     for draft in &mut edited.drafts {
         let new = usize::try_from(draft.file).is_ok_and(|file| file >= tip_layout.files.len());
         if !(if new { new_fit } else { old_fit }) {
@@ -406,15 +423,8 @@ fn forget_lengths(
     }
 }
 
-fn watermark(tip: &Snapshot, rows: &NewRows) -> u64 {
-    let last = |new: &crate::table::write::NewFile| {
-        new.first_row_id.saturating_add(new.file.rows.saturating_sub(1))
-    };
-    rows.files.iter().map(last).fold(tip.row_id_high_watermark, u64::max)
-}
-
 /// A row put in the place of removed ones replaces them, one by one.
-fn counts(moves: &Moves) -> Counts {
+pub(crate) fn counts(moves: &Moves) -> Counts {
     let mut counts = Counts::default();
     let mut removed: HashMap<u64, u64> = HashMap::new();
     for range in &moves.deletions {

@@ -83,13 +83,13 @@ pub(crate) fn direct(edits: &[Edit], rows: u64) -> Result<Moves> {
 }
 
 /// Where the rows of a layout are.
-struct Places<'a> {
+pub(crate) struct Places<'a> {
     /// Per file: (first row, rows, ordinal of the first), ascending by first row.
     by_file: HashMap<&'a str, Vec<(u32, u32, u64)>>,
 }
 
 impl<'a> Places<'a> {
-    fn new(layout: &'a Layout) -> Result<Self> {
+    pub(crate) fn new(layout: &'a Layout) -> Result<Self> {
         let mut by_file: HashMap<&str, Vec<(u32, u32, u64)>> = HashMap::new();
         for (piece, start) in layout.pieces.iter().zip(layout.starts()) {
             let path = layout.path(piece.file)?;
@@ -101,7 +101,7 @@ impl<'a> Places<'a> {
         Ok(Self { by_file })
     }
 
-    fn holds(&self, file: &str) -> bool {
+    pub(crate) fn holds(&self, file: &str) -> bool {
         self.by_file.contains_key(file)
     }
 
@@ -114,7 +114,7 @@ impl<'a> Places<'a> {
     }
 
     /// Runs of live rows within `rows`: (first row, rows, ordinal).
-    fn within(&self, file: &str, rows: &Range<u32>) -> Vec<(u32, u32, u64)> {
+    pub(crate) fn within(&self, file: &str, rows: &Range<u32>) -> Vec<(u32, u32, u64)> {
         let Some(runs) = self.by_file.get(file) else { return Vec::new() };
         let from = last_before(runs, rows.start).unwrap_or(0);
         runs.iter()

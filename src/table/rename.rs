@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::catalog::{AuditFields, Leaf};
+use crate::catalog::{AuditFields, Leaf, Required};
 use crate::clock::{now_ms, random_hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::TableId;
@@ -18,7 +18,7 @@ use crate::table::Table;
 use crate::table::commit::{NextDocument, Place};
 use crate::table::documents::{End, RENAMED};
 use crate::table::json;
-use crate::table::settle::Look;
+use crate::table::settle::{Look, ROUNDS_MAX};
 use crate::table::snapshot::{Lineage, Snapshot};
 
 impl Table {
@@ -113,8 +113,17 @@ impl Table {
         })?;
         let target = self.sibling(&TableId::parse(json::text(said, "table")?)?);
         let first = target.load(json::text(said, "path")?).await?;
-        if target.appear(&first, Vec::new()).await? || target.descends_from(&first).await? {
-            return self.vanish(leaf, audit).await;
+        let requires = Required::Leaf(target.id.clone());
+        for round in 0.. {
+            if round > ROUNDS_MAX {
+                return Err(self.rolled_back());
+            }
+            if !target.appear(&first, Vec::new()).await? && !target.descends_from(&first).await? {
+                break;
+            }
+            if self.vanish(leaf, &requires, &audit).await? {
+                return Ok(());
+            }
         }
         tracing::warn!(table = %self.id, to = %target.id, "new name was taken: rename undone");
         let tip = self.load(json::text(said, "tip")?).await?;

@@ -21,7 +21,7 @@ use crate::table::schema;
 use crate::table::snapshot::Snapshot;
 
 /// Rounds of a repair; each round needs another writer's interference to happen.
-const ROUNDS_MAX: usize = 64;
+pub(crate) const ROUNDS_MAX: usize = 64;
 
 /// What settling found.
 #[derive(Debug, Clone)]
@@ -257,7 +257,7 @@ impl Table {
             "commit": codec::commit_id(&foreign.document),
         });
         let path = store::layout::successor(&tip.path, tip.version.saturating_add(1));
-        let put = store::put_create(&self.parts.objects, &path, mark.to_string().into()).await?;
+        let put = self.put_create(&path, mark.to_string().into()).await?;
         Ok(put == PutCreate::Created)
     }
 
@@ -267,6 +267,17 @@ impl Table {
         leaf: &Leaf,
         snapshot: &Arc<Snapshot>,
         audit: Vec<AuditFields>,
+    ) -> Result<Option<Bytes>> {
+        self.point_to_and_release(leaf, snapshot, audit, "").await
+    }
+
+    /// [`Self::point_to`] that also releases the lock that `token` holds (empty = none).
+    pub(crate) async fn point_to_and_release(
+        &self,
+        leaf: &Leaf,
+        snapshot: &Arc<Snapshot>,
+        audit: Vec<AuditFields>,
+        token: &str,
     ) -> Result<Option<Bytes>> {
         let version = parse_leaf(&leaf.raw)?.version.saturating_add(1);
         let raw = leaf_bytes(version, snapshot);
@@ -279,8 +290,13 @@ impl Table {
             now_ms: now_ms(self.parts.clock.as_ref()),
             bump_root: true,
             audit,
+            requires: None,
         };
-        match self.parts.catalog.swap(swap).await? {
+        let outcome = match token {
+            "" => self.parts.catalog.swap(swap).await?,
+            token => self.parts.catalog.swap_and_release(swap, token).await?,
+        };
+        match outcome {
             SwapOutcome::Swapped { .. } => {
                 let entry = (raw.clone(), Arc::clone(snapshot));
                 self.parts.caches.leaves.insert(self.id.clone(), entry);

@@ -132,6 +132,55 @@ pub struct Lineage {
     pub client: String,
     /// Free text.
     pub message: String,
+    /// The changes that were committed together, each with its own id, if this snapshot is of
+    /// more than one; the rest then tells of all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Lineage>,
+}
+
+impl Lineage {
+    /// What made the snapshot, change by change.
+    pub fn changes(&self) -> &[Self] {
+        if self.members.is_empty() { std::slice::from_ref(self) } else { &self.members }
+    }
+
+    /// Whether the snapshot holds more than one author's change.
+    pub fn is_shared(&self) -> bool {
+        self.members.len() > 1
+    }
+
+    /// The change that was committed under an id.
+    pub fn change(&self, write_id: &str) -> Option<&Self> {
+        if self.write_id == write_id {
+            return Some(self);
+        }
+        self.members.iter().find(|member| member.write_id == write_id)
+    }
+
+    /// The lineage of several changes that are committed together under the id `write_id`.
+    pub(crate) fn of_members(write_id: String, members: Vec<Self>) -> Self {
+        let same = |text: fn(&Self) -> &str, other: &str| {
+            let mut texts: Vec<&str> = members.iter().map(text).collect();
+            texts.dedup();
+            match texts[..] {
+                [only] => only.to_owned(),
+                _ => other.to_owned(),
+            }
+        };
+        let sum = |count: fn(&Self) -> u64| members.iter().map(count).sum();
+        let count = members.len();
+        Self {
+            write_id,
+            operation: same(|member| &member.operation, "edit"),
+            inserted: sum(|member| member.inserted),
+            updated: sum(|member| member.updated),
+            deleted: sum(|member| member.deleted),
+            role: same(|member| &member.role, ""),
+            client: same(|member| &member.client, &format!("{count} changes together")),
+            message: same(|member| &member.message, ""),
+            members,
+        }
+    }
 }
 
 /// What the owner of a table configured (`<table>/config.toml`).

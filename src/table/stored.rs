@@ -22,12 +22,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Objects};
 use crate::table::schema::ROW_ID;
 use crate::table::snapshot::DataFile;
+use crate::table::write::LISTED_IDS_KEY;
 
 /// Bytes read at the end of a file in the hope that they hold the whole footer.
 const FOOTER_BYTES: usize = 32 << 10;
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 65_536;
-/// Footer entry that our own writer leaves; its files hold ascending row ids.
+/// Footer entry that our own writer leaves; its files hold ascending row ids unless they say
+/// otherwise ([`LISTED_IDS_KEY`]).
 const OWN_FOOTER_KEY: &str = "mountable.csv.v1";
 
 /// The row ids of a data file, by position.
@@ -40,6 +42,15 @@ pub enum RowIds {
 }
 
 impl RowIds {
+    /// The ids of a file's rows in order.
+    pub(crate) fn of(ids: Vec<i64>) -> Self {
+        let dense = ids.windows(2).all(|two| matches!(two, [a, b] if a.checked_add(1) == Some(*b)));
+        match ids.first() {
+            Some(first) if dense => Self::From(*first),
+            _ => Self::Each(ids.into()),
+        }
+    }
+
     /// Id of the row at `position`; `None` behind the end of a list.
     pub fn at(&self, position: u32) -> Option<i64> {
         match self {
@@ -174,9 +185,7 @@ pub async fn read_row_ids(objects: &Objects, file: &DataFile) -> Result<RowIds> 
         })?;
         ids.extend_from_slice(row_id_values(column.as_ref(), file)?.values());
     }
-    let first = ids.first().copied().unwrap_or_default();
-    let dense = ids.windows(2).all(|two| matches!(two, [a, b] if a.checked_add(1) == Some(*b)));
-    Ok(if dense { RowIds::From(first) } else { RowIds::Each(ids.into()) })
+    Ok(RowIds::of(ids))
 }
 
 fn row_id_values<'a>(column: &'a dyn Array, file: &DataFile) -> Result<&'a Int64Array> {
@@ -192,7 +201,8 @@ fn row_id_values<'a>(column: &'a dyn Array, file: &DataFile) -> Result<&'a Int64
 fn ascending(builder: &Builder) -> Option<i64> {
     let metadata = builder.metadata();
     let entries = metadata.file_metadata().key_value_metadata()?;
-    if !entries.iter().any(|entry| entry.key == OWN_FOOTER_KEY) {
+    let has = |key: &str| entries.iter().any(|entry| entry.key == key);
+    if !has(OWN_FOOTER_KEY) || has(LISTED_IDS_KEY) {
         return None;
     }
     let column = builder.schema().index_of(ROW_ID).ok()?;

@@ -16,10 +16,12 @@ use crate::ident::At;
 use crate::store::fault::FaultStore;
 use crate::table::scan::conform;
 
+mod check;
 mod commit;
 mod faults;
 mod foreign;
 mod lifecycle;
+mod together;
 
 /// Renders the rows and counts.
 #[derive(Debug)]

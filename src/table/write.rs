@@ -17,16 +17,18 @@ use crate::catalog::SharedCatalog;
 use crate::clock::{SharedClock, now_ms, random_hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::TableId;
-use crate::store::{self, Objects, PutCreate};
+use crate::store::{self, Objects, PutCreate, Retries};
 use crate::table::scan::conform;
 use crate::table::snapshot::DataFile;
 
 mod encode;
+mod kept;
 mod key;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use encode::block_rows_for;
+pub(crate) use encode::{LISTED_IDS_KEY, block_rows_for};
+pub(crate) use kept::KeptRows;
 use encode::{EncodedFile, Encoder, FILE_ROWS_MAX};
 pub use key::KeyDigester;
 
@@ -34,14 +36,21 @@ pub use key::KeyDigester;
 const HELD_ROWS_MAX: u64 = 32_768;
 /// Bytes held before a file is begun.
 const HELD_BYTES_MAX: usize = 8 << 20;
+/// Most rows that a finished write leaves in memory for the commit.
+const KEPT_ROWS_MAX: u64 = 4_096;
+/// Most bytes of them.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 /// Names tried for a data file; a second one is needed only if random numbers repeat.
 const NAMES_TRIED: usize = 3;
 
-/// Rows that are written to data files but not yet part of any snapshot.
+/// Rows that are not yet part of any snapshot: in data files, or few of them in memory.
 #[derive(Debug, Clone, Default)]
 pub struct NewRows {
     /// The data files in the order of the rows; each holds at least one row.
     pub files: Vec<NewFile>,
+    /// All rows, if there are no files: the commit stores them, with those of other changes that
+    /// it makes at the same time.
+    pub held: Option<HeldRows>,
     /// Number of rows.
     pub rows: u64,
     /// Digest of each row's key columns, in the order of the rows; empty without key columns.
@@ -55,6 +64,31 @@ impl NewRows {
     pub fn none() -> Self {
         Self::default()
     }
+
+    /// These rows with others behind them.
+    #[must_use]
+    pub fn followed_by(mut self, mut other: Self) -> Self {
+        let first = self.rows;
+        let null_key = other.null_key.map(|row| row.saturating_add(first));
+        self.files.append(&mut other.files);
+        self.rows = first.saturating_add(other.rows);
+        self.key_digests.append(&mut other.key_digests);
+        self.null_key = self.null_key.or(null_key);
+        self
+    }
+}
+
+/// Few rows in memory.
+#[derive(Debug, Clone)]
+pub struct HeldRows {
+    /// The columns.
+    pub(crate) schema: SchemaRef,
+    /// The rows.
+    pub(crate) batches: Vec<RecordBatch>,
+    /// Bytes of the batches in memory.
+    pub(crate) memory_bytes: usize,
+    /// Bytes of CSV text of all rows, newlines included.
+    pub(crate) text_bytes: u64,
 }
 
 /// A data file of new rows.
@@ -161,6 +195,33 @@ impl RowWriter {
             self.encode_held(FILE_ROWS_MAX).await?;
         }
         Ok(())
+    }
+
+    /// As [`Self::finish`], but few rows stay in memory and are stored by the commit, which can
+    /// then put the rows of several changes into one data file.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn hold(mut self) -> Result<NewRows> {
+        let begun = self.encoder.is_some() || self.encoding.is_some() || self.storing.is_some();
+        let few = self.held_rows <= KEPT_ROWS_MAX && self.held_bytes <= KEPT_BYTES_MAX;
+        if begun || !few || self.held.is_empty() || !self.done.files.is_empty() {
+            return self.finish().await;
+        }
+        let mut rows = NewRows { rows: self.held_rows, ..NewRows::none() };
+        if let Some(mut keys) = self.keys.take() {
+            for batch in &self.held {
+                keys.observe(batch)?;
+            }
+            (rows.key_digests, rows.null_key) = keys.finish();
+        }
+        rows.held = Some(HeldRows {
+            text_bytes: encode::text_bytes(&self.schema, &self.held)?,
+            memory_bytes: self.held_bytes,
+            schema: self.schema,
+            batches: self.held,
+        });
+        Ok(rows)
     }
 
     /// Stores what is left and returns all files, durable.
@@ -278,7 +339,9 @@ async fn store_file(parts: &WriterParts, file: EncodedFile) -> Result<NewFile> {
     for _ in 0..NAMES_TRIED {
         let clock = parts.clock.as_ref();
         let path = store::layout::data_file(&parts.table, now_ms(clock), &random_hex(clock));
-        match store::put_unique(&parts.objects, &path, bytes.clone()).await? {
+        let retries = Retries::standard(Arc::clone(&parts.clock));
+        let put = store::put_unique(&parts.objects, &path, bytes.clone(), &retries);
+        match put.await? {
             PutCreate::Created => {
                 let file_ = DataFile {
                     path: path.into(),

@@ -11,7 +11,7 @@ use super::tables::{Shown, Strict};
 use super::text::Frozen;
 use super::{
     Attr, Caller, Changed, FileTime, FsError, FsResult, Handle, PreAttr, SetAttr, SetTime,
-    Stability, Verifier, WriteReply, attr,
+    Stability, WriteReply, attr,
 };
 use crate::clock::random_hex;
 use crate::error::Result;
@@ -48,7 +48,9 @@ impl Vfs {
                 (file, Some(Arc::clone(&base)))
             }
         };
-        let edit = self.new_edit(caller, file, below, Some(base));
+        let size = file.size();
+        let mut edit = self.new_edit(caller, file, below, Some(base));
+        edit.adds_from = Some(size);
         self.begin_edit(slot, &key, edit)?;
         Ok(key)
     }
@@ -62,6 +64,7 @@ impl Vfs {
     ) -> Edit {
         Edit {
             extends: None,
+            adds_from: None,
             file: Arc::new(std::sync::Mutex::new(file)),
             below,
             against,
@@ -80,7 +83,8 @@ impl Vfs {
 
     /// Records an edit and lets it begin.
     pub(super) fn begin_edit(&self, slot: &Slot, key: &EditKey, edit: Edit) -> Result<()> {
-        super::recover::note_edit(self.scratch.area(), &slot.table, key, &edit)?;
+        let held = slot.is_held(key);
+        super::recover::note_edit(self.scratch.area(), &slot.table, key, &edit, held)?;
         slot.state().edits.insert(key.clone(), edit);
         self.mark_pending(&slot.table);
         Ok(())
@@ -95,14 +99,15 @@ impl Vfs {
         data: Bytes,
         stability: Stability,
     ) -> Changed<WriteReply> {
-        let _changing = slot.changing.lock().await;
+        let client = slot.key(caller, handle).client;
+        let _changing = slot.changing.lock_client(&client).await;
         let before = self.loose_attr(caller, slot, handle).await;
         let result = self.write_locked(caller, slot, handle, offset, data, stability).await;
         self.changed(caller, slot, handle, before, result).await
     }
 
     /// The reply to a change.
-    async fn changed<T>(
+    pub(super) async fn changed<T>(
         &self,
         caller: &Caller,
         slot: &Slot,
@@ -153,7 +158,12 @@ impl Vfs {
         self.counters.written_bytes.fetch_add(len, std::sync::atomic::Ordering::Relaxed);
         let stable = stability > Stability::Unstable;
         let mut committed = false;
-        if stable {
+        if slot.is_held(&key) {
+            committed = self.judge_added(slot, &key, offset, &data).await?;
+            if stable && !committed {
+                self.sync_edit(slot, &key).await?;
+            }
+        } else if stable {
             let whole_file = offset == 0 && slot.size_of(&key) == Some(len);
             if let Some(edit) = slot.state().edits.get_mut(&key) {
                 edit.whole = whole_file;
@@ -168,6 +178,34 @@ impl Vfs {
         }
         let stability = if stable || committed { Stability::FileSync } else { Stability::Unstable };
         Ok(WriteReply { count, stability, verifier: self.verifier })
+    }
+
+    /// Judges whole lines that were added through an open file: the writer's shell does not look
+    /// at what close answers. Everything else is judged when the file is closed.
+    async fn judge_added(
+        &self,
+        slot: &Arc<Slot>,
+        key: &EditKey,
+        offset: u64,
+        data: &Bytes,
+    ) -> FsResult<bool> {
+        let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        let whole_lines = {
+            let mut state = slot.state();
+            let Some(edit) = state.edits.get_mut(key) else { return Ok(false) };
+            if edit.adds_from.is_some_and(|from| offset < from) {
+                edit.adds_from = None;
+            }
+            let file = edit.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = offset.saturating_add(len) >= file.size() && data.ends_with(b"\n");
+            edit.adds_from.is_some() && last && file.content().is_whole()
+        };
+        if !whole_lines {
+            self.schedule(slot, key, Decision::Close);
+            return Ok(false);
+        }
+        self.flush(slot, key, Trigger::StableWrite { whole_file: false }).await?;
+        Ok(true)
     }
 
     /// Changes the content of an edit and notes when.
@@ -198,7 +236,7 @@ impl Vfs {
         Ok(())
     }
 
-    async fn sync_edit(&self, slot: &Slot, key: &EditKey) -> Result<()> {
+    pub(super) async fn sync_edit(&self, slot: &Slot, key: &EditKey) -> Result<()> {
         let files = {
             let state = slot.state();
             let Some(edit) = state.edits.get(key) else { return Ok(()) };
@@ -233,9 +271,18 @@ impl Vfs {
     /// Sets when an edit is looked at again if nothing more comes.
     pub(super) fn schedule(&self, slot: &Slot, key: &EditKey, decision: Decision) {
         let timing = &self.settings.timing;
-        let wait = if decision == Decision::Shrink { timing.shrink } else { timing.settle };
+        let wait = match decision {
+            Decision::Shrink => timing.shrink,
+            // Its reply is held for the settle time: the verdict shall be told there.
+            Decision::SettleInCall => timing.settle.saturating_mul(2),
+            _ => timing.settle,
+        };
         let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
-        let due = self.clock.monotonic_ns().saturating_add(wait);
+        // A writer that has the file open tells by closing it.
+        let due = match decision == Decision::Close || slot.is_held(key) {
+            true => u64::MAX,
+            false => self.clock.monotonic_ns().saturating_add(wait),
+        };
         if let Some(edit) = slot.state().edits.get_mut(key) {
             edit.due_ns = due;
         }
@@ -251,7 +298,7 @@ impl Vfs {
             return Ok(Some(super::shape::addition(&text, saved).await?));
         }
         let base = edit.against.as_ref();
-        Ok(Some(super::shape::shape_of(&text, base, &self.settings.limits).await?))
+        Ok(Some(super::shape::shape_of(&edit.file, &text, base, &self.settings.limits).await?))
     }
 
     pub(super) async fn set_table_attr(
@@ -262,7 +309,8 @@ impl Vfs {
         set: SetAttr,
         guard: Option<FileTime>,
     ) -> Changed<()> {
-        let _changing = slot.changing.lock().await;
+        let client = slot.key(caller, handle).client;
+        let _changing = slot.changing.lock_client(&client).await;
         let before = self.loose_attr(caller, slot, handle).await;
         let stale = guard.is_some_and(|guard| before.is_some_and(|attr| attr.ctime != guard));
         let result = if stale {
@@ -292,77 +340,36 @@ impl Vfs {
             slot.state().verdicts.remove(&key);
             let key = self.edit(caller, slot, handle).await?;
             self.change_edit(slot, &key, |file| file.truncate(size))?;
+            if let Some(edit) = slot.state().edits.get_mut(&key) {
+                edit.adds_from = None;
+            }
             self.sync_edit(slot, &key).await?;
             self.schedule(slot, &key, Decision::Settle);
             return Ok(());
         }
         let written = slot.state().edits.get(&key).is_some_and(|edit| edit.writes > 0);
-        if written && (set.mode.is_some() || matches!(set.mtime, SetTime::At(_))) {
+        if written
+            && !slot.is_held(&key)
+            && (set.mode.is_some() || matches!(set.mtime, SetTime::At(_)))
+        {
             self.decide_and_act(slot, &key, Trigger::Confirm).await?;
         }
         // Modes and owners of tables are the lake's; times given by the client are shown until
         // the next commit (rsync and cp -p compare them).
         if let Some(time) = attr::chosen_time(set.mtime, self.now()) {
             let shown = self.shown(caller, slot, handle, Strict::No).await?;
-            let mut state = slot.state();
             match shown {
                 Shown::Edit(_) => {
-                    if let Some(edit) = state.edits.get_mut(&key) {
+                    if let Some(edit) = slot.state().edits.get_mut(&key) {
                         edit.mtime = time;
                         edit.ctime = later(edit.ctime).max(self.now());
                     }
                 }
-                Shown::Snapshot(snapshot) => state.mtime = Some((snapshot.version, time)),
+                Shown::Snapshot(snapshot) => self.show_time(slot, snapshot.version, time),
             }
-            state.raise_ctime(self.now());
+            slot.state().raise_ctime(self.now());
         }
         Ok(())
-    }
-
-    pub(super) async fn commit_table(
-        &self,
-        caller: &Caller,
-        slot: &Arc<Slot>,
-        handle: Handle,
-    ) -> Changed<Verifier> {
-        let mut changing = slot.changing.lock().await;
-        let before = self.loose_attr(caller, slot, handle).await;
-        let key = slot.key(caller, handle);
-        let mut result = match self.take_verdict(slot, &key) {
-            Some(error) => Err(error),
-            None => self.commit_locked(slot, &key).await,
-        };
-        if let Ok(Some(writes)) = result {
-            // Hold the reply for a moment: a COMMIT in mid-file is followed by more writes.
-            drop(changing);
-            self.clock.sleep(self.settings.timing.commit_hold).await;
-            changing = slot.changing.lock().await;
-            let quiet = slot.state().edits.get(&key).is_some_and(|edit| edit.writes == writes);
-            if quiet {
-                result = self
-                    .flush(slot, &key, Trigger::Commit)
-                    .await
-                    .map(|()| None)
-                    .map_err(FsError::from);
-            }
-        }
-        let result = result.map(|_| self.verifier);
-        let changed = self.changed(caller, slot, handle, before, result).await;
-        drop(changing);
-        changed
-    }
-
-    /// Makes an edit durable; the number of its writes if it should be committed now unless more
-    /// come.
-    async fn commit_locked(&self, slot: &Arc<Slot>, key: &EditKey) -> FsResult<Option<u64>> {
-        self.sync_edit(slot, key).await?;
-        let Some(shape) = self.shape(slot, key).await? else { return Ok(None) };
-        let decision = decide(shape, Trigger::Commit);
-        self.schedule(slot, key, decision);
-        if decision != Decision::NowUnlessMore {
-            return Ok(None);
-        }
-        Ok(slot.state().edits.get(key).map(|edit| edit.writes))
     }
 }
 

@@ -184,6 +184,7 @@ impl Vfs {
         let new = edit.against.as_ref().is_none_or(|base| base.snapshot().version != version);
         let counter = if new { &self.counters.commits } else { &self.counters.unchanged };
         counter.fetch_add(1, Ordering::Relaxed);
+        self.replaced(slot);
         let mut state = slot.state();
         state.saved(key, version);
         state.ctime = state.ctime.max(Some(edit.ctime));
@@ -202,31 +203,42 @@ impl Vfs {
             // that were merged in it has not seen.
             drop(state);
             self.note_read(slot, &key.client, version);
-            state = slot.state();
-            // An editor must not see "file changed on disk": the time of its last write stays.
-            state.mtime = Some((version, edit.mtime));
-            state.kept = (!saved.same_text).then(|| Kept {
-                version,
-                file: Arc::clone(&edit.file),
-                below: edit.below.clone(),
-            });
+            // An editor must not see "file changed on disk": the time of its last write stays,
+            // and so do its bytes.
+            self.show_time(slot, version, edit.mtime);
+            self.keep_spelling(slot, edit, saved);
         } else {
             state.mtime = None;
             state.kept = None;
+            drop(state);
         }
-        drop(state);
         if Slot::is_birth(key) || edit.against.is_none() {
             self.table_directory_changed(&slot.table);
         }
     }
 
+    /// Goes on showing the author's own bytes where they are not ours.
+    fn keep_spelling(&self, slot: &Slot, edit: &Edit, saved: &Saved) {
+        let kept = (!saved.same_text).then(|| Kept {
+            version: saved.snapshot.version,
+            file: Arc::clone(&edit.file),
+            below: edit.below.clone(),
+        });
+        if let Some(kept) = &kept
+            && let Err(error) = self.note_kept(&slot.table, &saved.snapshot.path, kept)
+        {
+            tracing::warn!(table = %slot.table, %error, "a restart will show another spelling");
+        }
+        slot.state().kept = kept;
+    }
+
     /// Lets clients drop what they have cached of a table: its bytes are not what they wrote.
     pub(super) fn raise_ctime(&self, slot: &Slot) {
-        let mut state = slot.state();
-        state.raise_ctime(self.now());
+        slot.state().raise_ctime(self.now());
         // A client compares mtime and size; the bytes it wrote had the time of its write.
-        if let Some((_, time)) = &mut state.mtime {
-            *time = later(*time);
+        let shown = slot.state().mtime;
+        if let Some((version, time)) = shown {
+            self.show_time(slot, version, later(time));
         }
     }
 }

@@ -101,8 +101,9 @@ impl Vfs {
             clock,
             _lock: lock,
         });
-        vfs.recover_shown(shown);
+        vfs.recover_shown(&shown);
         vfs.recover().await?;
+        vfs.recover_displaced(&shown).await;
         super::timer::start(&vfs);
         Ok(vfs)
     }
@@ -117,6 +118,9 @@ impl Vfs {
             let state = slot.state();
             for edit in state.edits.values().chain(state.own.values()) {
                 edit.file.lock().unwrap_or_else(PoisonError::into_inner).keep_on_disk();
+            }
+            if let Some(kept) = &state.kept {
+                kept.file.lock().unwrap_or_else(PoisonError::into_inner).keep_on_disk();
             }
         }
     }

@@ -270,21 +270,22 @@ fn history_csv(history: &[std::sync::Arc<Snapshot>]) -> Vec<u8> {
     let mut out =
         b"version,time,operation,rows,added,updated,removed,role,client,message,path\n".to_vec();
     for snapshot in history.iter().rev() {
-        let lineage = &snapshot.lineage;
-        let rows: [&str; 11] = [
-            &snapshot.version.to_string(),
-            &rfc3339(snapshot.committed_ms.saturating_mul(1_000_000)),
-            &lineage.operation,
-            &snapshot.rows().to_string(),
-            &lineage.inserted.to_string(),
-            &lineage.updated.to_string(),
-            &lineage.deleted.to_string(),
-            &lineage.role,
-            &lineage.client,
-            &lineage.message,
-            &snapshot.path,
-        ];
-        write_row(&mut out, &rows);
+        for change in snapshot.lineage.changes() {
+            let rows: [&str; 11] = [
+                &snapshot.version.to_string(),
+                &rfc3339(snapshot.committed_ms.saturating_mul(1_000_000)),
+                &change.operation,
+                &snapshot.rows().to_string(),
+                &change.inserted.to_string(),
+                &change.updated.to_string(),
+                &change.deleted.to_string(),
+                &change.role,
+                &change.client,
+                &change.message,
+                &snapshot.path,
+            ];
+            write_row(&mut out, &rows);
+        }
     }
     out
 }

@@ -10,16 +10,22 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 mod attr;
+mod away;
 mod base;
+mod changing;
+mod compared;
 mod edits;
+mod empty;
 pub mod error;
 mod extents;
 mod flush;
 mod gateway;
+mod hold;
 mod info;
 mod inode;
 mod names;
 mod namespace;
+mod opens;
 mod own;
 mod plan;
 mod recover;
@@ -227,6 +233,8 @@ pub struct DirEntry {
     pub inode: u64,
     /// Where the listing goes on after this entry.
     pub cookie: u64,
+    /// Kind of the object.
+    pub kind: FileKind,
     /// Handle and attributes, if they were asked for.
     pub entry: Option<Entry>,
 }
@@ -278,15 +286,29 @@ pub struct Moved {
     pub result: FsResult<()>,
 }
 
-/// A hint that only some protocols can give.
+/// What an adapter knows about open files (FUSE does, NFS does not). An object that was opened is
+/// closed again: every [`Hint::Opened`] is followed by one [`Hint::Closed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
-    /// An application opened the object (FUSE).
-    Opened,
-    /// An application flushed a descriptor of it (FUSE: close of any duplicate).
+    /// An application opened the object. What the handle shows stays what it is until the object
+    /// is closed; with `writes`, saves through it are judged when the writer closes.
+    Opened {
+        /// Opened for writing.
+        writes: bool,
+    },
+    /// A descriptor that was written through is closed; duplicates of it may be open and go on.
     Flushed,
-    /// The last descriptor is closed (FUSE).
-    Closed,
+    /// The writer closed its only descriptor: nothing more comes from it.
+    Finished,
+    /// The writer was killed before it closed the file.
+    Abandoned,
+    /// The open file is gone, with all duplicates of its descriptor.
+    Closed {
+        /// It was opened for writing.
+        writes: bool,
+        /// It was written to or truncated.
+        written: bool,
+    },
 }
 
 /// Access bits (RFC 1813 section 3.3.4).
@@ -399,7 +421,7 @@ pub trait FileSystem: Send + Sync + 'static {
         offset: u64,
         count: u32,
     ) -> Changed<Verifier>;
-    /// Tells what NFS cannot.
+    /// Tells what NFS cannot. The status is the verdict wherever the hint completes a save.
     async fn hint(&self, caller: &Caller, handle: Handle, hint: Hint) -> FsResult<()>;
     /// A key for the MAC of handles that adapters give out; the same after a restart.
     fn handle_key(&self) -> [u8; 32];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::gateway::Vfs;
 use super::namespace::{NAME_BYTES_MAX, Node, SuperChild, super_child, super_of};
 use super::scratch::ScratchKind;
-use super::slot::{Displaced, EditKey, Slot};
+use super::slot::{EditKey, Slot};
 use super::staged::StagedFile;
 use super::{Caller, Changed, CreateMode, Entry, FsError, FsResult, Handle, PreAttr, SetAttr};
 use crate::error::{Error, ErrorKind};
@@ -326,13 +326,7 @@ impl Vfs {
             Err(error) if born && error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        slot.state().displaced = Some(Displaced {
-            version: latest.version,
-            since_ns: self.clock.monotonic_ns(),
-            caller: caller.clone(),
-            drops: true,
-        });
-        self.mark_pending(&slot.table);
+        self.displace_table(slot, &latest, caller, true);
         Ok(())
     }
 

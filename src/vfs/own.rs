@@ -40,7 +40,8 @@ impl Vfs {
         own.writes = 0;
         own.whole = false;
         own.due_ns = u64::MAX;
-        if let Err(error) = super::recover::note_edit(self.scratch.area(), &slot.table, key, &own) {
+        let noted = super::recover::note_edit(self.scratch.area(), &slot.table, key, &own, false);
+        if let Err(error) = noted {
             // Without the note a restart would save the text a second time.
             tracing::warn!(table = %slot.table, %error, "forget what an open file shows");
             return;
@@ -74,6 +75,7 @@ impl Vfs {
         let own = slot.state().own.remove(key);
         let Some(mut own) = own else { return Ok(false) };
         own.against = Some(against);
+        own.adds_from = own.extends;
         self.begin_edit(slot, key, own)?;
         Ok(true)
     }

@@ -73,10 +73,10 @@ pub(super) struct Planned {
 ///
 /// # Errors
 /// `Rejected` with every bad row (bounded), or what reading the texts failed with.
-pub(super) fn plan(mut request: Plan) -> Result<Planned, PlanError> {
-    let hunks = request.hunks()?;
+pub(super) fn plan(request: Plan) -> Result<Planned, PlanError> {
     let parser = Parser::new(&request.names, &request.schema)
         .map_err(|rejection| PlanError::Rejected(vec![rejection]))?;
+    let mut hunks = request.hunks();
     let mut work = Work {
         planned: Planned {
             same_text: request.header_same,
@@ -88,46 +88,67 @@ pub(super) fn plan(mut request: Plan) -> Result<Planned, PlanError> {
         parser,
         request,
     };
-    for hunk in hunks {
-        work.hunk(&hunk)?;
-        if work.rejections.len() >= csv::REJECTIONS_KEPT {
-            break;
+    // Hunks are worked off as they are found: a text may have millions of them.
+    let mut stopped = None;
+    let compared = hunks.each(&mut |hunk| {
+        let done = work.hunk(&hunk);
+        if done.is_ok() && work.rejections.len() < csv::REJECTIONS_KEPT {
+            return Ok(());
         }
+        stopped = done.err();
+        Err(Error::internal("the comparison has come to its end"))
+    });
+    match (stopped, compared) {
+        (Some(error), _) => Err(error),
+        _ if !work.rejections.is_empty() => Err(PlanError::Rejected(work.rejections)),
+        (None, Err(error)) => Err(error.into()),
+        (None, Ok(())) => Ok(work.planned),
     }
-    if work.rejections.is_empty() {
-        return Ok(work.planned);
-    }
-    Err(PlanError::Rejected(work.rejections))
 }
 
-impl Plan {
-    fn hunks(&mut self) -> Result<Vec<Hunk>> {
-        let mut hunks = Vec::new();
+/// What the hunks of a save are found from.
+struct Hunks {
+    base: Option<Arc<CsvView>>,
+    text: BlockingText,
+    rows_before: u64,
+    body: u64,
+    added_from: Option<u64>,
+}
+
+impl Hunks {
+    fn each(&mut self, emit: &mut dyn FnMut(Hunk) -> Result<()>) -> Result<()> {
+        let end = self.text.len();
         let Some(base) = &self.base else {
-            let end = self.text.len();
-            hunks.push(Hunk {
+            return emit(Hunk {
                 base: 0..0,
                 base_records: self.rows_before,
                 edited: self.body..end,
                 edited_records: 0,
             });
-            return Ok(hunks);
         };
         if let Some(from) = self.added_from {
-            let edited = from..self.text.len();
-            if !edited.is_empty() {
-                let base = base.len()..base.len();
-                hunks.push(Hunk { base, base_records: 0, edited, edited_records: 0 });
+            let edited = from..end;
+            if edited.is_empty() {
+                return Ok(());
             }
-            return Ok(hunks);
+            let base = base.len()..base.len();
+            return emit(Hunk { base, base_records: 0, edited, edited_records: 0 });
         }
         let base_body = u64::try_from(base.header().len()).unwrap_or(u64::MAX);
         let mut base = BlockingText::view(Arc::clone(base));
-        csv::diff(&mut base, base_body, &mut self.text, self.body, &mut |hunk| {
-            hunks.push(hunk);
-            Ok(())
-        })?;
-        Ok(hunks)
+        csv::diff(&mut base, base_body, &mut self.text, self.body, emit)
+    }
+}
+
+impl Plan {
+    fn hunks(&self) -> Hunks {
+        Hunks {
+            base: self.base.clone(),
+            text: self.text.clone(),
+            rows_before: self.rows_before,
+            body: self.body,
+            added_from: self.added_from,
+        }
     }
 
     /// Ordinal of the base row that begins at `offset`.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Caller;
 use super::gateway::Vfs;
 use super::scratch::ScratchMeta;
-use super::slot::{BIRTH, Edit, EditKey, Trigger};
+use super::slot::{BIRTH, Edit, EditKey, Kept, Trigger};
 use super::staged::{SUFFIXES, StagedFile, StagingArea, write_note};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{At, TableId};
@@ -21,6 +21,17 @@ use crate::lake::{At, TableId};
 enum Note {
     Scratch(ScratchMeta),
     Edit(EditNote),
+    Kept(KeptNote),
+}
+
+/// A saved text that is spelled otherwise than we would.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptNote {
+    table: String,
+    version: u64,
+    /// Object path of the version's snapshot.
+    path: String,
+    below: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,6 +49,9 @@ struct EditNote {
     /// Bytes at the beginning that are saved already.
     #[serde(default)]
     extends: Option<u64>,
+    /// Its writer has the file open and tells by closing it that the text is whole.
+    #[serde(default)]
+    held: bool,
 }
 
 /// Writes down what a staged edit is.
@@ -49,6 +63,7 @@ pub(super) fn note_edit(
     table: &TableId,
     key: &EditKey,
     edit: &Edit,
+    held: bool,
 ) -> Result<()> {
     let version = |view: &Option<Arc<crate::lake::CsvView>>| {
         view.as_ref().map(|view| view.snapshot().version)
@@ -64,11 +79,22 @@ pub(super) fn note_edit(
         verifier: edit.verifier,
         token: edit.token.clone(),
         extends: edit.extends,
+        held,
     });
     let id = edit.file.lock().unwrap_or_else(PoisonError::into_inner).id();
-    let text = serde_json::to_vec(&note)
-        .map_err(|error| Error::new(ErrorKind::Internal, "note an edit").caused_by(error))?;
-    write_note(area, id, &text)
+    write_note(area, id, &note.to_bytes()?)
+}
+
+impl Note {
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self)
+            .map_err(|error| Error::new(ErrorKind::Internal, "note a staged text").caused_by(error))
+    }
+}
+
+/// Whoever called an earlier process.
+pub(super) fn earlier_caller(client: &str, uid: u32, gid: u32) -> Caller {
+    Caller { uid, gid, groups: Arc::from([]), client: client.into(), read_only: false }
 }
 
 fn ids(area: &StagingArea) -> Result<Vec<u64>> {
@@ -103,6 +129,7 @@ impl Vfs {
             let outcome = match note {
                 Some(Note::Scratch(meta)) => self.recover_scratch(&area, id, meta),
                 Some(Note::Edit(note)) => self.recover_edit(&area, id, note).await,
+                Some(Note::Kept(note)) => self.recover_kept(&area, id, note).await,
                 None => {
                     remove_files(&area, id);
                     Ok(())
@@ -124,17 +151,50 @@ impl Vfs {
         Ok(())
     }
 
+    /// Writes down that a staged text is the spelling of a version.
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub(super) fn note_kept(&self, table: &TableId, path: &str, kept: &Kept) -> Result<()> {
+        let note = Note::Kept(KeptNote {
+            table: table.to_string(),
+            version: kept.version,
+            path: path.to_owned(),
+            below: kept.below.as_ref().map(|view| view.snapshot().version),
+        });
+        let id = kept.file.lock().unwrap_or_else(PoisonError::into_inner).id();
+        write_note(self.scratch.area(), id, &note.to_bytes()?)
+    }
+
+    async fn recover_kept(&self, area: &Arc<StagingArea>, id: u64, note: KeptNote) -> Result<()> {
+        let table = TableId::parse(&note.table)?;
+        let mut file = StagedFile::recover(area, id)?;
+        file.keep_on_disk();
+        let who = self.principal(&earlier_caller("gateway", 0, 0));
+        let latest = match self.lake.latest(&who, &table).await {
+            Ok(latest) => Some(latest),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let newest = latest.is_some_and(|latest| latest.path == note.path);
+        let below = match note.below.filter(|_| newest) {
+            Some(version) => Some(self.lake.view(&who, &table, At::Version(version)).await?),
+            None => None,
+        };
+        file.drop_from_disk();
+        if newest {
+            let file = Arc::new(std::sync::Mutex::new(file));
+            let kept = Kept { version: note.version, file, below };
+            self.slot(&table).state().kept = Some(kept);
+        }
+        Ok(())
+    }
+
     async fn recover_edit(&self, area: &Arc<StagingArea>, id: u64, note: EditNote) -> Result<()> {
         let table = TableId::parse(&note.table)?;
         let mut file = StagedFile::recover(area, id)?;
         file.keep_on_disk();
-        let caller = Caller {
-            uid: note.uid,
-            gid: note.gid,
-            groups: Arc::from([]),
-            client: note.client.into(),
-            read_only: false,
-        };
+        let caller = earlier_caller(&note.client, note.uid, note.gid);
         let slot = self.slot(&table);
         let who = self.principal(&caller);
         let view = async |version: Option<u64>| match version {
@@ -148,6 +208,7 @@ impl Vfs {
         let mut edit = self.new_edit(&caller, file, below, against);
         edit.verifier = note.verifier;
         edit.extends = note.extends;
+        edit.adds_from = note.extends;
         edit.token = note.token;
         let saved = all_saved(&edit);
         let settle = self.settings.timing.settle;
@@ -174,6 +235,10 @@ impl Vfs {
             // It was committed and only the notes are old: known before the client writes more.
             let _changing = slot.changing.lock().await;
             self.flush(&slot, &key, Trigger::Quiet).await?;
+        } else if note.held {
+            // The file that it was written through is gone with the process before.
+            let _changing = slot.changing.lock().await;
+            self.abandon(&slot, &key, super::opens::CUT_OFF).await;
         }
         Ok(())
     }

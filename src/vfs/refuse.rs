@@ -76,7 +76,7 @@ impl Vfs {
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
         self.undo(slot, key);
         // What an editor had put aside to make room for the refused text comes back.
-        slot.state().displaced = None;
+        self.replaced(slot);
         self.table_directory_changed(&slot.table);
         self.raise_ctime(slot);
         for refusal in refusals.iter().take(1) {

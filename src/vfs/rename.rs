@@ -6,7 +6,7 @@ use super::gateway::Vfs;
 use super::names::{Afterwards, check_name};
 use super::namespace::{Node, SuperChild, is_silly_rename, super_child};
 use super::scratch::BaseRef;
-use super::slot::{Displaced, EditKey, Slot, SlotState, Trigger};
+use super::slot::{EditKey, Slot, SlotState, Trigger};
 use super::tables::{Shown, Strict};
 use super::{Caller, FsError, FsResult, Handle};
 use crate::error::{Error, ErrorKind};
@@ -147,7 +147,7 @@ impl Vfs {
             && self.is_put_back(caller, &slot, id, below.as_ref()).await?
         {
             // An editor whose save was refused puts the table back by hand.
-            slot.state().displaced = None;
+            self.replaced(&slot);
             self.table_directory_changed(&slot.table);
             return self.became_table(&slot, id, slot_version(below.as_ref()));
         }
@@ -253,6 +253,9 @@ impl Vfs {
         to: &Arc<Slot>,
     ) -> FsResult<()> {
         self.finish_edits(from).await?;
+        if let Some(key) = from.empty_birth(&caller.client) {
+            return self.move_empty(caller, from, to, &key).await;
+        }
         let target_taken = {
             let free = self.table_handle(caller, to).await;
             match free {
@@ -276,6 +279,7 @@ impl Vfs {
         self.inodes.rebind(&Node::About(from.table.clone()), &Node::About(to.table.clone()));
         let handles = from.handles();
         self.forget(from);
+        from.state().opens.clear();
         self.forget(to);
         for (key, version) in &handles.shown {
             self.record_shown(to, key, *version, handles.partial.contains(key));
@@ -347,29 +351,19 @@ impl Vfs {
         let _changing = slot.changing.lock().await;
         let (handle, shown) = self.table_handle(caller, slot).await?;
         let key = slot.key(caller, handle);
-        let displaced = slot.state().displaced.clone();
+        let displaced = slot.state().displaced.is_some();
         self.view_as_scratch(caller, slot, &shown, (to.0.inode, to.1)).await?;
         let drops = is_silly_rename(to.1);
-        let version = match (&shown, displaced) {
+        let snapshot = match (&shown, displaced) {
             // New content that was not committed yet goes; what was displaced before stays so.
-            (Shown::Edit(_), Some(_)) => None,
-            (Shown::Edit(edit), None) => {
-                edit.against.as_ref().map(|against| against.snapshot().version)
-            }
-            (Shown::Snapshot(snapshot), _) => Some(snapshot.version),
+            (Shown::Edit(_), true) => None,
+            (Shown::Edit(edit), false) => edit.against.as_ref().map(|base| base.snapshot()),
+            (Shown::Snapshot(snapshot), _) => Some(snapshot),
         };
-        let mut state = slot.state();
-        state.edits.remove(&key);
-        if let Some(version) = version {
-            state.displaced = Some(Displaced {
-                version,
-                since_ns: self.clock.monotonic_ns(),
-                caller: caller.clone(),
-                drops,
-            });
+        if let Some(snapshot) = snapshot {
+            self.displace_table(slot, snapshot, caller, drops);
         }
-        drop(state);
-        self.mark_pending(&slot.table);
+        slot.state().edits.remove(&key);
         self.table_directory_changed(&slot.table);
         Ok(())
     }
@@ -435,6 +429,7 @@ impl Slot {
             read: state.read.clone(),
             births: state.births.clone(),
             partial: state.partial.clone(),
+            opens: state.opens.clone(),
             ..SlotState::default()
         }
     }
@@ -446,6 +441,7 @@ impl Slot {
         state.read.extend(handles.read);
         state.births.extend(handles.births);
         state.partial.extend(handles.partial);
+        state.opens.extend(handles.opens);
     }
 
     /// Forgets everything about a name whose table is gone, but not what is staged for it.
@@ -453,6 +449,7 @@ impl Slot {
         let mut state = self.state();
         let edits = std::mem::take(&mut state.edits);
         let births = std::mem::take(&mut state.births);
-        *state = SlotState { edits, births, ..SlotState::default() };
+        let opens = std::mem::take(&mut state.opens);
+        *state = SlotState { edits, births, opens, ..SlotState::default() };
     }
 }

@@ -135,7 +135,7 @@ impl Save<'_> {
         match outcome {
             CommitOutcome::Committed { snapshot, .. } | CommitOutcome::Unchanged { snapshot } => {
                 let next = base.snapshot().version.saturating_add(1);
-                let merged = snapshot.version > next;
+                let merged = snapshot.version > next || snapshot.lineage.is_shared();
                 Ok(Saved { same_text: planned.same_text && !merged, same_rows: !merged, snapshot })
             }
             CommitOutcome::Conflict { rows, .. } => {
@@ -328,7 +328,7 @@ impl Save<'_> {
             .map_err(|error| Error::internal("compare a save").caused_by(error))?
             .map_err(SaveError::from)?;
         let rows = match writer {
-            Some(writer) => writer.finish().await?,
+            Some(writer) => writer.hold().await?,
             None => crate::lake::NewRows::default(),
         };
         Ok((planned, rows))

@@ -32,6 +32,17 @@ pub(super) enum ScratchKind {
     Symlink(Vec<u8>),
 }
 
+impl ScratchKind {
+    /// The kind as clients see it.
+    pub(super) fn file_kind(&self) -> FileKind {
+        match self {
+            Self::File => FileKind::Regular,
+            Self::Directory => FileKind::Directory,
+            Self::Symlink(_) => FileKind::Symlink,
+        }
+    }
+}
+
 /// A snapshot that a scratch file shows where it was not written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct BaseRef {

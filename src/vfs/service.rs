@@ -403,8 +403,11 @@ impl FileSystem for Vfs {
         }
     }
 
-    async fn hint(&self, _caller: &Caller, _handle: Handle, _hint: Hint) -> FsResult<()> {
-        Ok(())
+    async fn hint(&self, caller: &Caller, handle: Handle, hint: Hint) -> FsResult<()> {
+        // Only tables have saves that are judged, and versions that go out of date.
+        let (resolved, Node::Table(table)) = self.resolve(handle)? else { return Ok(()) };
+        let slot = self.slot(&table);
+        self.take_hint(caller, &slot, resolved, hint).await
     }
 
     fn handle_key(&self) -> [u8; 32] {

@@ -1,8 +1,8 @@
 //! Recognises what a staged text is against its base, by bytes alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use super::extents::Extents;
+use super::scratch::SharedFile;
 use super::slot::Shape;
 use super::text::Frozen;
 use crate::config::Limits;
@@ -12,8 +12,10 @@ use crate::lake::CsvView;
 /// Bytes compared at once.
 const STEP: u64 = 1 << 20;
 
-/// Looks at `text` over `base` (`None` = a new table, or a base that is not below it).
+/// Looks at `text`, which is `file` as it is, over `base` (`None` = a new table, or a base that is
+/// not below it).
 pub(super) async fn shape_of(
+    file: &SharedFile,
     text: &Frozen,
     base: Option<&Arc<CsvView>>,
     limits: &Limits,
@@ -43,7 +45,7 @@ pub(super) async fn shape_of(
             in_place: false,
         });
     }
-    let unchanged_below = same_extents(text, base, base.len().min(size)).await?;
+    let unchanged_below = same_extents(file, text, base, base.len().min(size)).await?;
     let shows_base = text.content().base_limit >= base.len() || covers(text, base.len());
     let append = size > base.len() && shows_base && unchanged_below;
     let prefix = size < base.len() && unchanged_below && text.content().is_whole();
@@ -79,21 +81,33 @@ fn covers(text: &Frozen, end: u64) -> bool {
     content.extents.covers(shown..end)
 }
 
-/// Whether the written parts below `end` equal the base.
-async fn same_extents(text: &Frozen, base: &Arc<CsvView>, end: u64) -> Result<bool> {
-    let extents: &Extents = &text.content().extents;
-    for range in extents.iter() {
+/// Whether the written parts below `end` equal the base; what is known already is not read again.
+async fn same_extents(
+    file: &SharedFile,
+    text: &Frozen,
+    base: &Arc<CsvView>,
+    end: u64,
+) -> Result<bool> {
+    let known = *file.lock().unwrap_or_else(PoisonError::into_inner).compared();
+    if known.differs(end) {
+        return Ok(false);
+    }
+    for range in known.unknown(&text.content().extents, end) {
         let mut at = range.start;
-        let stop = range.end.min(end);
-        while at < stop {
-            let next = (at + STEP).min(stop);
+        while at < range.end {
+            let next = (at + STEP).min(range.end);
             let theirs = base.read_at(at..next).await?.concat();
-            if text.read_all(at..next).await? != theirs {
+            let ours = text.read_all(at..next).await?;
+            if let Some(place) = ours.iter().zip(&theirs).position(|(a, b)| a != b) {
+                let place = at.saturating_add(u64::try_from(place).unwrap_or(0));
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.compared().found_difference(place);
                 return Ok(false);
             }
             at = next;
         }
     }
+    file.lock().unwrap_or_else(PoisonError::into_inner).compared().found_equal(end);
     // A hole is no part of the base.
     Ok(text.content().is_whole() || text.content().base_limit >= end)
 }

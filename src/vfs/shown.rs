@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::away::{Away, ShownTime};
 use super::gateway::Vfs;
 use super::slot::{BIRTH, EditKey, Slot};
 use crate::error::{Error, Result};
@@ -27,28 +28,52 @@ pub(super) struct ShownLog(Mutex<File>);
 /// One line: a handle shows another version; without it, all about the table is forgotten.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ShownLine {
-    table: String,
+    pub(super) table: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    handle: Option<(String, u64, u64)>,
+    pub(super) handle: Option<(String, u64, u64)>,
     /// The handle's client has not seen all rows of the version.
     #[serde(default)]
-    partial: bool,
+    pub(super) partial: bool,
     /// A client read a version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    read: Option<(String, u64)>,
+    pub(super) read: Option<(String, u64)>,
+    /// The table is away from its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) away: Option<Away>,
+    /// It is no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) back: bool,
+    /// The time that a version shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mtime: Option<ShownTime>,
 }
 
 impl ShownLine {
-    fn new(slot: &Slot) -> Self {
-        Self { table: slot.table.to_string(), handle: None, partial: false, read: None }
+    pub(super) fn new(slot: &Slot) -> Self {
+        Self {
+            table: slot.table.to_string(),
+            handle: None,
+            partial: false,
+            read: None,
+            away: None,
+            back: false,
+            mtime: None,
+        }
     }
 
     fn forgets(&self) -> bool {
-        self.handle.is_none() && self.read.is_none()
+        let says = self.away.is_some() || self.back || self.mtime.is_some();
+        self.handle.is_none() && self.read.is_none() && !says
     }
 
     /// Lines with the same subject replace each other.
     fn subject(&self) -> (String, String, Option<u64>) {
+        if self.away.is_some() || self.back {
+            return (self.table.clone(), "/away".to_owned(), None);
+        }
+        if self.mtime.is_some() {
+            return (self.table.clone(), "/time".to_owned(), None);
+        }
         match (&self.handle, &self.read) {
             (Some((client, version, _)), _) => (self.table.clone(), client.clone(), Some(*version)),
             (None, Some((client, _))) => (self.table.clone(), client.clone(), None),
@@ -94,7 +119,7 @@ impl ShownLog {
         Ok((Self(Mutex::new(file)), lines))
     }
 
-    fn record(&self, line: &ShownLine) {
+    pub(super) fn record(&self, line: &ShownLine) {
         let mut text = Vec::new();
         let written = append(&mut text, line).and_then(|()| {
             let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,24 +161,39 @@ impl Vfs {
     }
 
     /// Takes over what an earlier process wrote down.
-    pub(super) fn recover_shown(&self, lines: Vec<ShownLine>) {
+    pub(super) fn recover_shown(&self, lines: &[ShownLine]) {
         for line in lines {
             let Ok(table) = TableId::parse(&line.table) else { continue };
-            if let Some((client, version)) = line.read {
-                self.slot(&table).state().note_seen(&client.into(), version);
+            if let Some(time) = line.mtime {
+                self.recover_time(&table, time);
             }
-            let Some((client, handle, version)) = line.handle else { continue };
-            let key = EditKey { client: client.into(), version: handle };
+            if let Some((client, version)) = &line.read {
+                self.slot(&table).state().note_seen(&client.as_str().into(), *version);
+            }
+            let Some((client, handle, version)) = &line.handle else { continue };
+            let key = EditKey { client: client.as_str().into(), version: *handle };
             let slot = self.slot(&table);
             let mut state = slot.state();
-            if handle >= BIRTH {
-                state.births.insert(handle, key.client.clone());
+            if *handle >= BIRTH {
+                state.births.insert(*handle, key.client.clone());
             }
-            state.current.insert(key.client.clone(), handle);
+            state.current.insert(key.client.clone(), *handle);
             if line.partial {
                 state.partial.insert(key.clone());
             }
-            state.shown.insert(key, version);
+            state.shown.insert(key, *version);
+        }
+    }
+
+    /// Takes over which tables were away from their names; the staged edits are there already.
+    pub(super) async fn recover_displaced(&self, lines: &[ShownLine]) {
+        for line in lines {
+            let (Some(away), Ok(table)) = (&line.away, TableId::parse(&line.table)) else {
+                continue;
+            };
+            if let Err(error) = self.recover_away(&table, away).await {
+                tracing::warn!(%table, %error, "forget that a table was moved or removed");
+            }
         }
     }
 }

@@ -4,7 +4,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::changing::Changing;
 use super::gateway::later;
+use super::opens::Opens;
 use super::scratch::SharedFile;
 use super::{Caller, FileTime, Handle};
 use crate::error::ErrorKind;
@@ -55,6 +57,8 @@ pub(super) struct Edit {
     /// Bytes at the beginning that are saved already, among rows of others that this client has
     /// not seen: they cannot be changed, only added to (see `own`).
     pub(super) extends: Option<u64>,
+    /// Where the bytes begin that were added, as long as nothing before them was written or cut.
+    pub(super) adds_from: Option<u64>,
 }
 
 /// A slot whose table was moved or removed a moment ago.
@@ -114,6 +118,8 @@ pub(super) struct SlotState {
     pub(super) current: HashMap<Arc<str>, u64>,
     /// Newest version that a client has read or written itself.
     pub(super) read: HashMap<Arc<str>, u64>,
+    /// Handles that are open, as far as the adapter tells.
+    pub(super) opens: HashMap<EditKey, Opens>,
     /// Editor of each handle version from [`BIRTH`] on.
     pub(super) births: HashMap<u64, Arc<str>>,
     /// Set while the table is away from its name.
@@ -134,7 +140,7 @@ pub(super) struct Slot {
     /// The table.
     pub(super) table: TableId,
     /// Held while the slot is changed; readers do not take it.
-    pub(super) changing: tokio::sync::Mutex<()>,
+    pub(super) changing: Changing,
     state: Mutex<SlotState>,
 }
 
@@ -144,7 +150,7 @@ const VIEWS_MAX: usize = 8;
 impl Slot {
     /// A clean slot.
     pub(super) fn new(table: TableId) -> Arc<Self> {
-        Arc::new(Self { table, changing: tokio::sync::Mutex::new(()), state: Mutex::default() })
+        Arc::new(Self { table, changing: Changing::default(), state: Mutex::default() })
     }
 
     /// The state, for a moment.
@@ -209,7 +215,11 @@ impl SlotState {
     pub(super) fn visible_edit(&self, client: &Arc<str>) -> Option<(EditKey, Edit)> {
         // A text that lacks rows of others is only for the handle that it was written through.
         let own = |(key, edit): &(&EditKey, &Edit)| key.client == *client && edit.extends.is_none();
-        let born = |(key, _): &(&EditKey, &Edit)| key.version >= BIRTH;
+        // Once it was saved it is one client's edit like any other: who writes into it from another
+        // machine would write over rows that it has not seen.
+        let born = |(key, _): &(&EditKey, &Edit)| {
+            key.version >= BIRTH && !self.shown.contains_key(*key)
+        };
         let found = self.edits.iter().filter(own).max_by_key(|(_, edit)| edit.writes);
         let found = found.or_else(|| self.edits.iter().find(born));
         found.map(|(key, edit)| (key.clone(), edit.clone()))
@@ -238,7 +248,6 @@ impl SlotState {
         self.edits.remove(key);
         self.shown.insert(key.clone(), version);
         self.current.insert(Arc::clone(&key.client), key.version);
-        self.displaced = None;
         // A bounded memory of who was shown what.
         if self.shown.len() > 1024 {
             let current = &self.current;
@@ -287,6 +296,13 @@ pub(super) enum Trigger {
     Certain,
     /// The quiet time is over.
     Quiet,
+    /// A descriptor of an open file was closed, perhaps not the last.
+    Flushed,
+    /// The writer closed the file.
+    Finished {
+        /// The text replaces the table's; else the first part of a line was added.
+        rewritten: bool,
+    },
 }
 
 /// What is done about a staged edit.
@@ -296,16 +312,25 @@ pub(super) enum Decision {
     Now,
     /// Wait a moment for more writes, then commit before the reply.
     NowUnlessMore,
+    /// Wait for the settle time; if no more writes come, commit before the reply.
+    SettleInCall,
     /// Commit after the settle time.
     Settle,
     /// Commit after the shrink time.
     Shrink,
+    /// Nothing before the file is closed.
+    Close,
 }
 
 /// The rules of semantics section 5, "When it commits".
 pub(super) fn decide(shape: Shape, trigger: Trigger) -> Decision {
     match trigger {
         Trigger::Certain | Trigger::Quiet => Decision::Now,
+        Trigger::Flushed if shape.complete && !shape.doubtful && !shape.in_place => Decision::Now,
+        Trigger::Flushed => Decision::Close,
+        // The close is the confirmation. The rest of a line may come from the next process.
+        Trigger::Finished { rewritten } if shape.complete || rewritten => Decision::Now,
+        Trigger::Finished { .. } => Decision::Shrink,
         Trigger::Confirm if shape.complete => Decision::Now,
         _ if shape.doubtful => Decision::Shrink,
         // A last line without its newline: a writer in mid-line, or an editor that leaves it out
@@ -316,6 +341,9 @@ pub(super) fn decide(shape: Shape, trigger: Trigger) -> Decision {
         Trigger::StableWrite { .. } if shape.append => Decision::Now,
         Trigger::StableWrite { whole_file } if whole_file || shape.reaches_end => Decision::Now,
         Trigger::Commit if shape.append || shape.reaches_end => Decision::NowUnlessMore,
+        // A new table, or a text that is shorter than the table's: nothing tells its end but
+        // silence.
+        Trigger::Commit => Decision::SettleInCall,
         _ => Decision::Settle,
     }
 }
@@ -356,7 +384,24 @@ mod tests {
     fn a_rewrite_commits_at_once_only_when_it_is_surely_whole() {
         assert_eq!(decide(REWRITE, Trigger::StableWrite { whole_file: true }), Decision::Now);
         assert_eq!(decide(REWRITE, Trigger::StableWrite { whole_file: false }), Decision::Settle);
-        assert_eq!(decide(REWRITE, Trigger::Commit), Decision::Settle);
+        assert_eq!(decide(REWRITE, Trigger::Commit), Decision::SettleInCall);
+    }
+
+    #[test]
+    fn a_close_confirms_what_a_flush_of_one_descriptor_does_not() {
+        for shape in [PREFIX, IN_PLACE, PART] {
+            assert_eq!(decide(shape, Trigger::Flushed), Decision::Close);
+        }
+        for shape in [REWRITE, APPEND] {
+            assert_eq!(decide(shape, Trigger::Flushed), Decision::Now);
+        }
+        let rewritten = Trigger::Finished { rewritten: true };
+        for shape in [REWRITE, APPEND, PREFIX, IN_PLACE, PART] {
+            assert_eq!(decide(shape, rewritten), Decision::Now);
+        }
+        let added = Trigger::Finished { rewritten: false };
+        assert_eq!(decide(APPEND, added), Decision::Now);
+        assert_eq!(decide(PART, added), Decision::Shrink);
     }
 
     #[test]

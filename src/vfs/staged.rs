@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::compared::Compared;
 use super::extents::{Extents, Span};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -80,6 +81,7 @@ pub(super) struct StagedFile {
     data: Arc<File>,
     log: File,
     content: Content,
+    compared: Compared,
     /// Number of changes since it was made.
     revision: u64,
     keep: bool,
@@ -155,6 +157,7 @@ impl StagedFile {
             data: Arc::new(data),
             log,
             content: Content { size: base_bytes, base_limit: base_bytes, ..Content::default() },
+            compared: Compared::default(),
             revision: 0,
             keep: false,
         })
@@ -175,6 +178,7 @@ impl StagedFile {
             data: Arc::new(data),
             log,
             content: Content::default(),
+            compared: Compared::default(),
             revision: 0,
             keep: false,
         };
@@ -222,6 +226,11 @@ impl StagedFile {
         &self.content
     }
 
+    /// What is known of its bytes against its base's.
+    pub(super) fn compared(&mut self) -> &mut Compared {
+        &mut self.compared
+    }
+
     /// The sparse file with the written bytes.
     pub(super) fn data(&self) -> Arc<File> {
         Arc::clone(&self.data)
@@ -266,6 +275,7 @@ impl StagedFile {
             return Err(error.into());
         }
         self.content.note_write(offset, len);
+        self.compared.note_write(offset, len);
         self.revision += 1;
         Ok(())
     }
@@ -288,6 +298,7 @@ impl StagedFile {
         self.log.write_all(format!("t {size}\n").as_bytes())?;
         let before = self.content.extents.bytes();
         self.content.note_truncate(size);
+        self.compared.note_truncate(size);
         self.revision += 1;
         self.area.give_back(before.saturating_sub(self.content.extents.bytes()));
         self.data.set_len(size)?;

@@ -86,17 +86,20 @@ impl Vfs {
         if let Some(own) = slot.state().own.get(&key) {
             return match strict {
                 // Whoever opens the file now has to see the rows of the others.
-                Strict::Yes => Err(FsError::Stale),
-                Strict::No => Ok(Shown::Edit(own.clone())),
+                Strict::Yes if !slot.is_open(&key) => Err(FsError::Stale),
+                _ => Ok(Shown::Edit(own.clone())),
             };
+        }
+        let shown = slot.state().shown_version(&key);
+        if let Some(pinned) = shown.and_then(|version| slot.pinned(&key, version)) {
+            return Ok(Shown::Snapshot(pinned));
         }
         let latest = match self.latest(caller, &slot.table).await {
             Ok(latest) => latest,
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(FsError::Stale),
             Err(error) => return Err(error.into()),
         };
-        let version = slot.state().shown_version(&key);
-        let Some(version) = version else {
+        let Some(version) = shown else {
             // An edit from before a restart that was finished since: whatever is newest.
             return match strict {
                 Strict::Yes => Err(FsError::Stale),
@@ -114,6 +117,7 @@ impl Vfs {
             (used, state.displaced.is_some())
         };
         let in_use = used.is_some_and(|used| now.saturating_sub(used) < reader);
+        let in_use = in_use || slot.is_open(&key);
         if strict == Strict::Yes && !in_use && !displaced {
             return Err(FsError::Stale);
         }
@@ -179,7 +183,10 @@ impl Vfs {
         slot: &Slot,
         handle: Handle,
     ) -> FsResult<Attr> {
-        self.opened(slot, &slot.key(caller, handle));
+        let key = slot.key(caller, handle);
+        if !slot.is_held(&key) {
+            self.opened(slot, &key);
+        }
         let shown = self.shown(caller, slot, handle, Strict::Yes).await?;
         self.attr_of(slot, handle.inode, &shown).await
     }

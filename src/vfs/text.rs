@@ -85,6 +85,7 @@ fn zeros(len: u64) -> Result<Bytes> {
 }
 
 /// A text for [`csv::diff()`], read from a thread that may block.
+#[derive(Clone)]
 pub(super) struct BlockingText {
     source: Source,
     runtime: tokio::runtime::Handle,
@@ -92,6 +93,7 @@ pub(super) struct BlockingText {
     same_base: bool,
 }
 
+#[derive(Clone)]
 enum Source {
     View(Arc<CsvView>),
     Frozen(Frozen),

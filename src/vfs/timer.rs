@@ -25,6 +25,7 @@ pub(super) fn start(vfs: &Arc<Vfs>) {
             vfs.tick().await;
             tick = tick.wrapping_add(1);
             if tick.is_multiple_of(SCRATCH_TICKS) {
+                vfs.forget_empty();
                 let removed = vfs.scratch.expire(vfs.settings.timing.scratch);
                 if removed > 0 {
                     tracing::info!(removed, "scratch files expired");
@@ -91,7 +92,8 @@ impl Vfs {
         for slot in self.pending_slots() {
             let keys: Vec<EditKey> = slot.state().edits.keys().cloned().collect();
             let _changing = slot.changing.lock().await;
-            for key in keys {
+            // What is open is saved when it is closed.
+            for key in keys.into_iter().filter(|key| !slot.is_held(key)) {
                 if let Err(error) = self.flush(&slot, &key, Trigger::Certain).await {
                     first.get_or_insert(error);
                 }
@@ -130,7 +132,7 @@ impl Vfs {
             // A table that is made anew under the name begins with the same version numbers.
             self.forget(slot);
         } else {
-            slot.state().displaced = None;
+            self.replaced(slot);
         }
         self.table_directory_changed(&slot.table);
         Ok(())

@@ -298,7 +298,8 @@ impl Vfs {
                 Attributes::All => self.listed_entry(caller, &child).await,
             };
             let inode = entry.map_or_else(|| self.listed_inode(&child), |e| e.handle.inode);
-            entries.push(DirEntry { name, inode, cookie: cookie_after, entry });
+            let kind = self.listed_kind(&child);
+            entries.push(DirEntry { name, inode, cookie: cookie_after, kind, entry });
         }
         Ok(DirPage { entries, end, attr })
     }
@@ -323,6 +324,16 @@ impl Vfs {
                 let attr = self.attr_of(slot, inode, &shown).await.ok()?;
                 Some(Entry { handle, attr })
             }
+        }
+    }
+
+    fn listed_kind(&self, child: &Child) -> FileKind {
+        match child {
+            Child::Node(Node::Scratch(id)) => {
+                self.scratch.meta(*id).map_or(FileKind::Regular, |meta| meta.kind.file_kind())
+            }
+            Child::Node(node) if node.is_directory() == Some(true) => FileKind::Directory,
+            _ => FileKind::Regular,
         }
     }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mountable::catalog::{DocKey, Expected, Leaf, LeafSwap, LogKey, SharedCatalog, SwapOutcome};
+use mountable::catalog::{
+    DocKey, Expected, Leaf, LeafSwap, LogKey, Required, SharedCatalog, SwapOutcome,
+};
 use mountable::clock::{Clock, SystemClock};
 use mountable::ident::{OrgName, SimpleName, SuperId, TableId};
 
@@ -36,6 +38,7 @@ pub(crate) fn swap(id: &TableId, expected: Option<&Bytes>, new: Option<&Bytes>) 
         now_ms: 1_795_253_675_030,
         bump_root: true,
         audit: Vec::new(),
+        requires: None,
     }
 }
 
@@ -151,6 +154,36 @@ pub(crate) async fn a_leaf_is_swapped_only_from_what_was_seen(
     assert_eq!(outcome, moved(Some(&second)));
     let outcome = one.swap(swap(&id, Some(&second), None)).await.expect("swap");
     assert!(matches!(outcome, SwapOutcome::Swapped { .. }));
+    assert_eq!(two.leaf(&id).await.expect("leaf"), None);
+}
+
+pub(crate) async fn a_swap_happens_only_with_what_it_requires(
+    one: &SharedCatalog,
+    two: &SharedCatalog,
+) {
+    let (id, other) = (table("acme/shop/orders"), table("acme/shop/archive"));
+    let leaf = r#"{"version":0,"path":"a"}"#;
+    put(one, &id, leaf).await;
+    let key = DocKey::Trash(id.super_id(), "orders_1".to_owned());
+    let remove = |requires: Required| LeafSwap {
+        requires: Some(requires),
+        ..swap(&id, Some(&leaf.into()), None)
+    };
+    let still = SwapOutcome::Moved { current: Some(Leaf { raw: leaf.into() }) };
+    for requires in [Required::Doc(key.clone()), Required::Leaf(other.clone())] {
+        assert_eq!(one.swap(remove(requires)).await.expect("swap"), still);
+    }
+    // Of another name in the same trash.
+    let neighbour = DocKey::Trash(id.super_id(), "orders_2".to_owned());
+    assert!(two.put_doc(&neighbour, Expected::Absent, "{}".into()).await.expect("put"));
+    assert_eq!(one.swap(remove(Required::Doc(key.clone()))).await.expect("swap"), still);
+    put(two, &other, leaf).await;
+    let gone = one.swap(remove(Required::Leaf(other))).await.expect("swap");
+    assert!(matches!(gone, SwapOutcome::Swapped { .. }), "{gone:?}");
+    put(one, &id, leaf).await;
+    assert!(two.put_doc(&key, Expected::Absent, "{}".into()).await.expect("put"));
+    let gone = one.swap(remove(Required::Doc(key))).await.expect("swap");
+    assert!(matches!(gone, SwapOutcome::Swapped { .. }), "{gone:?}");
     assert_eq!(two.leaf(&id).await.expect("leaf"), None);
 }
 
@@ -314,6 +347,31 @@ pub(crate) async fn a_lock_has_one_holder_until_it_expires(
     let other = table("acme/shop/other");
     assert!(one.acquire(&id, "c", long).await.expect("lock"));
     assert!(one.acquire(&other, "d", long).await.expect("lock"), "another table");
+}
+
+pub(crate) async fn a_swap_releases_the_lock_of_its_token_only(
+    one: &SharedCatalog,
+    two: &SharedCatalog,
+) {
+    let id = table("acme/shop/orders");
+    let long = Duration::from_secs(60);
+    put(one, &id, "leaf 1").await;
+    assert!(one.acquire(&id, "a", long).await.expect("lock"));
+    let (first, second, third): (Bytes, Bytes, Bytes) =
+        ("leaf 1".into(), "leaf 2".into(), "leaf 3".into());
+    let other = swap(&id, Some(&first), Some(&second));
+    let outcome = two.swap_and_release(other, "b").await.expect("swap");
+    assert!(matches!(outcome, SwapOutcome::Swapped { .. }), "{outcome:?}");
+    assert!(!two.acquire(&id, "b", long).await.expect("lock"), "it is another one's");
+    let late = swap(&id, Some(&first), Some(&third));
+    let outcome = one.swap_and_release(late, "a").await.expect("swap");
+    assert!(matches!(outcome, SwapOutcome::Moved { .. }), "{outcome:?}");
+    assert!(!two.acquire(&id, "b", long).await.expect("lock"), "nothing was swapped");
+    let outcome =
+        one.swap_and_release(swap(&id, Some(&second), Some(&third)), "a").await.expect("swap");
+    assert!(matches!(outcome, SwapOutcome::Swapped { .. }), "{outcome:?}");
+    assert!(two.acquire(&id, "b", long).await.expect("lock"), "it is free");
+    assert!(!one.release(&id, "a").await.expect("lock"));
 }
 
 pub(crate) async fn row_ids_are_never_given_twice(one: &SharedCatalog, two: &SharedCatalog) {

@@ -1,6 +1,6 @@
 //! Adding rows at the end, in all the ways that clients do it.
 
-use mountable::vfs::Stability;
+use mountable::vfs::{CreateMode, SetAttr, Stability};
 
 use crate::support::Lab;
 
@@ -208,4 +208,69 @@ async fn appends_to_a_large_table_touch_only_its_end() {
     let now = lab.engine_csv("t").await;
     assert!(now.contains("\n7,SOME"), "the other client's edit is gone");
     assert!(now.ends_with("\n97,y\n97,y\n98,y\n"), "{}", &now[now.len() - 60..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_append_at_once_have_each_their_own_verdict() {
+    let lab = Lab::new().await;
+    lab.table("t").key("id").rows(TEXT).await;
+    let before = lab.versions("t").await;
+    let mut tasks = Vec::new();
+    for client in 0..8 {
+        let machine = lab.client(&format!("m{client}"));
+        tasks.push(tokio::spawn(async move {
+            let mut verdicts = Vec::new();
+            for round in 0..6 {
+                // Two of them always write what the table must refuse.
+                let row = match client {
+                    6 => "1,0\n".to_owned(),
+                    7 => format!("{},much\n", 1000 + round),
+                    _ => format!("{},{round}\n", 100 + client * 10 + round),
+                };
+                verdicts.push(machine.append_cold("t.csv", &row).await.is_ok());
+            }
+            verdicts
+        }));
+    }
+    let mut expected = vec!["1,5".to_owned()];
+    for (client, task) in tasks.into_iter().enumerate() {
+        assert_eq!(task.await.unwrap(), vec![client < 6; 6], "client {client}");
+        if client < 6 {
+            expected.extend((0..6).map(|round| format!("{},{round}", 100 + client * 10 + round)));
+        }
+    }
+    let text = lab.engine_csv("t").await;
+    let mut rows: Vec<&str> = text.lines().skip(1).collect();
+    rows.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(rows, expected);
+    for client in 0..8 {
+        assert_eq!(lab.client(&format!("m{client}")).cat("t.csv").await, text, "client {client}");
+    }
+    assert!(lab.versions("t").await - before < 36, "some were committed together");
+    let history = lab.client("new").at("acme/shop/t").cat("history.csv").await;
+    for client in 0..6 {
+        let own = history.lines().filter(|line| line.contains(&format!("m{client}"))).count();
+        assert_eq!(own, 6, "each append is in the history: {history}");
+    }
+}
+
+/// A machine that had written the table anew under its name goes on through the same handle. Who
+/// opened the name meanwhile was given that handle, and wrote over the rows of the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_is_not_given_the_handle_of_another_clients_edit() {
+    let lab = lab().await;
+    let (a, b) = (lab.client("a"), lab.client("b"));
+    a.rename("t.csv", "t.csv~").await.unwrap();
+    let file = a.create("t.csv", CreateMode::Unchecked(SetAttr::default())).await.unwrap();
+    a.write_sync(file, 0, "id,qty\n1,5\n2,6\n").await.unwrap();
+    a.setattr(file, SetAttr { mode: Some(0o644), ..SetAttr::default() }).await.unwrap();
+    a.remove("t.csv~").await.unwrap();
+    a.write(file, 15, "3,7\n", Stability::Unstable).await.unwrap();
+    assert_eq!(b.cat("t.csv").await, "id,qty\n1,5\n2,6\n", "what is not committed is a's alone");
+    let other = b.open("t.csv").await.unwrap();
+    a.commit(file).await.unwrap();
+    b.write_sync(other, 15, "4,8\n").await.unwrap();
+    lab.quiet().await;
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,6\n3,7\n4,8\n");
 }

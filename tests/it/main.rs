@@ -9,8 +9,12 @@
 )]
 
 mod appends;
+mod bad_input;
+mod edits;
 mod model;
 mod names;
+mod outages;
+mod opens;
 mod readers;
 mod refusals;
 mod renames;
@@ -19,3 +23,4 @@ mod rewrites;
 mod schema;
 mod support;
 mod trash;
+mod verdicts;

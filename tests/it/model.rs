@@ -28,6 +28,9 @@ enum Op {
     Sed(usize, Change),
     /// Truncation, write, mode.
     Rewrite(usize, Change),
+    /// `echo >>` of both editors' machines, of a third one and of one whose row does not parse, at
+    /// the same time.
+    Together(u8),
     /// vim: put aside, write anew.
     Vim(usize, Change),
     /// Reads; its next save is over what it read then.
@@ -59,6 +62,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => who.clone().prop_map(Op::Bad),
         1 => who.clone().prop_map(Op::Unstable),
         4 => (0..2_usize, any::<bool>()).prop_map(|(c, whole)| Op::Log(c, whole)),
+        2 => (1..3_u8).prop_map(Op::Together),
         2 => (who.clone(), change()).prop_map(|(c, x)| Op::Sed(c, x)),
         2 => (who.clone(), change()).prop_map(|(c, x)| Op::Rewrite(c, x)),
         1 => (who.clone(), change()).prop_map(|(c, x)| Op::Vim(c, x)),
@@ -191,6 +195,8 @@ impl World {
             Op::Cold(..) | Op::Warm(..) | Op::Bad(_) | Op::Unstable(_) => {
                 self.append(&what, op).await;
             }
+            Op::Together(_) if self.open.iter().any(Option::is_some) => {}
+            Op::Together(n) => self.together(&what, *n).await,
             Op::Log(l, whole) => {
                 let row = self.fresh();
                 let (client, file, text) = &mut self.loggers[*l];
@@ -265,6 +271,25 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    async fn together(&mut self, what: &str, count: u8) {
+        let clients = [self.clients[0].clone(), self.clients[1].clone(), self.lab().client("c")];
+        let mut new = Vec::new();
+        let mut tasks = Vec::new();
+        for client in clients {
+            let rows = self.lines(count);
+            let text = rows.join("\n") + "\n";
+            new.extend(rows);
+            tasks.push(tokio::spawn(async move { client.append_cold("t.csv", &text).await }));
+        }
+        let bad = self.lab().client("bad");
+        let bad = tokio::spawn(async move { bad.append_cold("t.csv", "9,9,9\n").await });
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        assert!(bad.await.unwrap().is_err());
+        self.judge(what, Ok(()), &[], &new);
     }
 
     async fn foreign(&mut self, what: &str, change: Change) {

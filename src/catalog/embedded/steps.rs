@@ -54,7 +54,12 @@ pub(super) fn first_super(c: &Connection, organization: &OrgName) -> Result<Opti
 pub(super) fn swap_leaf(c: &Connection, swap: &LeafSwap) -> Result<SwapOutcome> {
     let (leaf, id) = (keys::leaf(&swap.table), swap.table.super_id());
     let current = sqlite::value(c, &leaf)?;
-    if current.as_deref() != swap.expected.as_deref() {
+    let there = match swap.requires.as_ref().map(keys::required) {
+        None => true,
+        Some(Place::Key(key)) => sqlite::value(c, &key)?.is_some(),
+        Some(Place::Field(key, field)) => sqlite::field(c, &key, &field)?.is_some(),
+    };
+    if current.as_deref() != swap.expected.as_deref() || !there {
         let current = current.map(|raw| Leaf { raw: raw.into() });
         return Ok(SwapOutcome::Moved { current });
     }

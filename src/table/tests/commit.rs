@@ -103,7 +103,9 @@ async fn appends_of_two_gateways_are_all_there_once() {
                         config: None,
                         on_existing_key: OnExistingKey::Refuse,
                     };
-                    let done = table.commit_unlocked(&mut copy, by("append"), Vec::new()).await;
+                    let done = table
+                        .commit_alone(&mut copy, by("append"), Vec::new(), &lock::Hold::none())
+                        .await;
                     match done {
                         Ok(CommitOutcome::Committed { .. }) => break,
                         Err(error) if error.kind() == crate::error::ErrorKind::Busy => {}

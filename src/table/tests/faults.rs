@@ -15,7 +15,7 @@ async fn fail_each_call(call: Call, fault: Fault) {
         let one = change(&table, &base, &[(1, 1, 2)], &[(2, "B"), (4, "d")]).await;
         let fresh = lab.table("orders");
         let calls = lab.store.calls(call);
-        lab.store.inject(call, calls + n, fault);
+        lab.store.inject(call, n, fault);
         let outcome = fresh.commit(one, by("edit"), Vec::new()).await;
         let reached = lab.store.calls(call) >= calls + n;
         lab.store.heal();

@@ -9,7 +9,7 @@ use crate::table::snapshot::JsonMap;
 
 /// What the Python library does: base on the leaf's payload, put the snapshot under a random
 /// name, overwrite the leaf without comparing.
-struct Python<'a> {
+pub(super) struct Python<'a> {
     lab: &'a Lab,
     table: &'a Table,
     /// The leaf that it read, perhaps long ago.
@@ -17,7 +17,7 @@ struct Python<'a> {
 }
 
 impl<'a> Python<'a> {
-    async fn reads(lab: &'a Lab, table: &'a Table) -> Self {
+    pub(super) async fn reads(lab: &'a Lab, table: &'a Table) -> Self {
         let leaf = lab.catalog.leaf(table.id()).await.expect("leaf").expect("exists").raw;
         Self { lab, table, leaf }
     }
@@ -29,7 +29,12 @@ impl<'a> Python<'a> {
 
     /// Appends rows and deletes row ids, as an upsert does.
     #[allow(clippy::too_many_lines, reason = "one document, member by member")]
-    async fn writes(&self, hex: &str, rows: &[(i64, &str)], deletes: &[(Arc<str>, i64)]) {
+    pub(super) async fn writes(
+        &self,
+        hex: &str,
+        rows: &[(i64, &str)],
+        deletes: &[(Arc<str>, i64)],
+    ) {
         let leaf: Value = serde_json::from_slice(&self.leaf).expect("json");
         let base = self.table.snapshot_of(&crate::catalog::Leaf { raw: self.leaf.clone() }).await;
         let base = base.expect("base");
@@ -89,6 +94,7 @@ impl<'a> Python<'a> {
             now_ms: 1,
             bump_root: true,
             audit: Vec::new(),
+            requires: None,
         };
         let done = self.lab.catalog.swap(swap).await.expect("swap");
         assert!(matches!(done, SwapOutcome::Swapped { .. }));
@@ -228,6 +234,7 @@ async fn names(lab: &Lab, table: &Table, document: JsonMap) {
         now_ms: 1,
         bump_root: true,
         audit: Vec::new(),
+        requires: None,
     };
     let _: SwapOutcome = lab.catalog.swap(swap).await.expect("swap");
 }

@@ -114,6 +114,7 @@ async fn put_leaf(
         now_ms: 1,
         bump_root: false,
         audit: Vec::new(),
+        requires: None,
     };
     let done = lab.catalog.swap(swap).await.expect("swap");
     assert!(matches!(done, crate::catalog::SwapOutcome::Swapped { .. }), "{done:?}");

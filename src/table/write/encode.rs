@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -37,6 +37,8 @@ const BLOCK_ROWS_MIN: u32 = 16;
 const ROW_ID: &str = "__rowid__";
 /// System column: time of the write (format spec section 6.2).
 const TIMESTAMP: &str = "__timestamp__";
+/// Footer entry of files whose row ids do not ascend by one.
+pub(crate) const LISTED_IDS_KEY: &str = "mountable.ids.v1";
 
 /// A complete Parquet file in memory.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub(super) struct Encoder {
     rows: u64,
     rows_max: u64,
     written_us: i64,
+    /// Whether row ids ascend by one from the first.
+    dense: bool,
 }
 
 impl std::fmt::Debug for Encoder {
@@ -99,6 +103,7 @@ impl Encoder {
             rows: 0,
             rows_max,
             written_us,
+            dense: true,
         })
     }
 
@@ -125,6 +130,38 @@ impl Encoder {
         Ok(())
     }
 
+    /// Begins a file of rows that keep their system columns.
+    pub(super) fn keeping(shown: &SchemaRef, sample: &[RecordBatch]) -> Result<Self> {
+        Self::with_blocks(shown, 0, FILE_ROWS_MAX, 0, block_rows(sample)?)
+    }
+
+    /// Writes rows with their system columns ([`with_system_columns`]), at most [`Self::room`].
+    pub(super) fn write_kept(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.index.observe(batch)?;
+        let ids = batch.column(batch.num_columns().saturating_sub(2));
+        let ids = ids.as_primitive::<Int64Type>();
+        if ids.null_count() > 0 {
+            return Err(Error::corrupt("row without row id"));
+        }
+        for (id, row) in ids.values().iter().zip(self.rows..) {
+            let id = u64::try_from(*id).map_err(|_| Error::corrupt("row id below 0"))?;
+            if row == 0 {
+                self.first_row_id = id;
+            }
+            self.dense &= self.first_row_id.checked_add(row) == Some(id);
+        }
+        let page = u64::from(csv::BLOCK_ROWS);
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let left = usize::try_from(page - self.rows % page).unwrap_or(usize::MAX);
+            let rows = left.min(batch.num_rows() - start);
+            self.writer.write(&batch.slice(start, rows)).map_err(not_encoded)?;
+            self.rows += count(rows)?;
+            start += rows;
+        }
+        Ok(())
+    }
+
     fn with_system_values(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let first = i64::try_from(self.first_row_id.saturating_add(self.rows))
             .map_err(|_| Error::internal("row ids are used up"))?;
@@ -141,7 +178,7 @@ impl Encoder {
 
     /// Ends the file.
     pub(super) fn close(self) -> Result<EncodedFile> {
-        let Self { mut writer, index, shown, stored, first_row_id, rows, .. } = self;
+        let Self { mut writer, index, shown, stored, first_row_id, rows, dense, .. } = self;
         let index = index.finish();
         let blocks = index
             .block_bytes(&shown)
@@ -151,6 +188,10 @@ impl Encoder {
         let pages = pages_digest(writer.flushed_row_groups().iter());
         writer.append_key_value_metadata(KeyValue::new(csv::FOOTER_KEY.to_owned(), value));
         writer.append_key_value_metadata(KeyValue::new(PAGES_KEY.to_owned(), pages));
+        if !dense {
+            let listed = Some("listed".to_owned());
+            writer.append_key_value_metadata(KeyValue::new(LISTED_IDS_KEY.to_owned(), listed));
+        }
         let bytes = writer.into_inner().map_err(not_encoded)?;
         Ok(EncodedFile {
             bytes,
@@ -160,6 +201,18 @@ impl Encoder {
             text_bytes: blocks.iter().sum(),
         })
     }
+}
+
+/// Bytes of CSV text of rows, newlines included.
+pub(super) fn text_bytes(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<u64> {
+    let mut index = csv::OffsetIndex::builder(schema, csv::BLOCK_ROWS);
+    for batch in batches {
+        index.observe(batch)?;
+    }
+    let blocks = index.finish().block_bytes(schema);
+    let blocks =
+        blocks.ok_or_else(|| Error::internal("offset index does not know its own columns"))?;
+    Ok(blocks.iter().sum())
 }
 
 /// The same columns, all of them nullable.
@@ -172,7 +225,8 @@ pub(super) fn nullable(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-fn with_system_columns(shown: &SchemaRef) -> SchemaRef {
+/// The user's columns, and behind them row id and time.
+pub(super) fn with_system_columns(shown: &SchemaRef) -> SchemaRef {
     let mut fields: Vec<Arc<Field>> = shown.fields().iter().cloned().collect();
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     fields.push(Arc::new(Field::new(ROW_ID, DataType::Int64, true)));

@@ -189,6 +189,13 @@ impl Client {
         self.write_sync(file, 0, text).await
     }
 
+    /// `cat new > name` of a small file that is not there.
+    pub(crate) async fn overwrite_new(&self, name: &str, text: &str) {
+        let set = SetAttr { mode: Some(0o644), size: Some(0), ..SetAttr::default() };
+        let file = self.create(name, CreateMode::Unchecked(set)).await.unwrap();
+        self.write_sync(file, 0, text).await.unwrap();
+    }
+
     /// A temporary file with this text.
     pub(crate) async fn temporary(&self, name: &str, text: &str) -> FsResult<()> {
         let file = self.create_exclusive(name).await?;
