@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Inner, Lake, OrgName, SuperId, SuperName, TableId};
+use super::{Inner, Lake, OrgName, Principal, Refusal, SuperId, SuperName, TableId};
 use crate::error::{ErrorKind, Result};
-use crate::table::{Settled, Snapshot, Table};
+use crate::table::{Settled, Snapshot};
 
 /// How often a catalogue that is away is asked whether it is back.
 const ASK_EVERY: Duration = Duration::from_millis(250);
@@ -43,6 +43,7 @@ pub(super) struct Known {
     pub(super) organizations: Answers<(), Vec<OrgName>>,
     pub(super) supers: Answers<OrgName, Vec<SuperName>>,
     pub(super) changed: Answers<SuperId, Option<i64>>,
+    pub(super) refusals: Answers<(SuperId, usize), Vec<Refusal>>,
     pub(super) tables: Answers<SuperId, Vec<Arc<Snapshot>>>,
     /// For each table, after how many connections to the catalogue its pointer was looked at.
     settled: Answers<TableId, u64>,
@@ -101,14 +102,17 @@ impl Lake {
 
     /// The newest snapshot of a table. The first look after each connection to the catalogue goes
     /// to the end of the trunk: the server may be another one, or have lost its last writes.
+    /// Who may only read does not repair anything, and sees what the pointer names.
     pub(super) async fn newest(
         &self,
-        table: &Table,
+        who: &Principal,
         id: &TableId,
     ) -> Result<Option<Arc<Snapshot>>> {
+        let table = self.table(id);
         let named = table.latest().await?;
         let connections = self.0.catalog.connections();
-        if self.0.known.settled.get(id).unwrap_or_default() == connections {
+        let settled = self.0.known.settled.get(id).unwrap_or_default() == connections;
+        if settled || who.read_only {
             return Ok(named);
         }
         if named.is_none() {
@@ -127,7 +131,11 @@ impl Lake {
                 })
             }
             Err(error) => {
-                // Reading needs no more than the pointer; a commit settles in any case.
+                // Reading needs no more than the pointer; a commit settles in any case. Rights
+                // that are missing now are missing later, too.
+                if matches!(error.kind(), ErrorKind::Denied | ErrorKind::ReadOnly) {
+                    self.0.known.settled.put(id.clone(), connections);
+                }
                 tracing::debug!(table = %id, %error, "pointer was not looked at closely");
                 Ok(named)
             }
