@@ -24,7 +24,8 @@ EDITOR = """
 n=$1; file=$2; end=$(($(date +%s) + $3)); turn=0
 while [ $(date +%s) -lt $end ]; do
     turn=$((turn + 1))
-    if sed -i "s/^$n,edited,.*/$n,edited,$turn/" $file 2>/dev/null && grep -q "^$n,edited,$turn\$" $file
+    if sed -i "s/^$n,edited,.*/$n,edited,$turn/" $file 2>/dev/null &&
+        grep -q "^$n,edited,$turn\$" $file
     then echo e $n $turn; else echo f $n; fi
 done
 """
@@ -116,7 +117,7 @@ def check(env, labs, done, watched):
     assert versions == list(range(len(versions) - 1, -1, -1)), versions
     assert len(added) >= GATEWAYS and edited, f"hardly anything went through: {done}"
     env.note(
-        f"{GATEWAYS} gateways x {APPENDERS + EDITORS} writers for {SECONDS} s: {len(added)} appends "
-        f"and {sum(1 for w in told if w[0] == 'e')} edits acknowledged, {failed} failed and were "
+        f"{GATEWAYS} gateways x {APPENDERS + EDITORS} writers for {SECONDS} s: {len(added)} "
+        f"appends and {sum(1 for w in told if w[0] == 'e')} edits acknowledged, {failed} failed and were "
         f"told so, {len(versions)} versions, {len(watched)} looks in between"
     )

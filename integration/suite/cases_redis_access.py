@@ -58,7 +58,8 @@ def a_password_and_a_database_number(env):
 @case(group="redis")
 def an_acl_user_with_the_rights_that_the_docs_name(env):
     redis = Redis(env.work / "labs" / "redis_acl-redis", MEMORY,
-                  ("--user", "lake", "on", ">pa55", *ACL.split(), "--user", "default", "off")).start()  # fmt: skip
+                  ("--user", "lake", "on", ">pa55", *ACL.split(),
+                   "--user", "default", "off")).start()  # fmt: skip
     with running(redis):
         lab = env.own_lab("redis_acl", catalog=redis.url)
         settings(lab, username="lake", password="pa55")
@@ -71,7 +72,8 @@ def certificates(directory):
     """A certificate authority of our own, a server certificate and a client certificate."""
     script = """
         set -e
-        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-ca -keyout ca.key -out ca.crt
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-ca -keyout ca.key \\
+            -out ca.crt
         for who in server client; do
             openssl req -newkey rsa:2048 -nodes -subj /CN=$who -keyout $who.key -out $who.csr
             printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\n' > $who.ext

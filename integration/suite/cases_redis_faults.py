@@ -81,7 +81,7 @@ def an_outage_lets_reading_go_on_and_writing_wait_and_fail(env):
         assert got in (START + "7,gus,70\n", APPENDED + "7,gus,70\n"), got
         assert env.guest.check(f"sleep 1.2; cat {directory}/t.csv").text == got
         env.note(
-            f"Redis away: three reads in {reading:.1f} s, of which 3.6 s are the case's own pauses; "
+            f"Redis away: three reads in {reading:.1f} s, of which 3.6 s are pauses of the case; "
             f"a write fails after {writing:.1f} s"
         )
         lab.unmount()
