@@ -72,10 +72,10 @@ def certificates(directory):
     """A certificate authority of our own, a server certificate and a client certificate."""
     script = """
         set -e
-        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-ca -keyout ca.key \\
-            -out ca.crt
+        curve="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+        openssl req -x509 $curve -days 2 -subj /CN=test-ca -keyout ca.key -out ca.crt
         for who in server client; do
-            openssl req -newkey rsa:2048 -nodes -subj /CN=$who -keyout $who.key -out $who.csr
+            openssl req $curve -subj /CN=$who -keyout $who.key -out $who.csr
             printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\n' > $who.ext
             openssl x509 -req -in $who.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 \
                 -extfile $who.ext -out $who.crt

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Inner, Lake, OrgName, Principal, Refusal, SuperId, SuperName, TableId};
+use super::{Lake, OrgName, Principal, Refusal, SuperId, SuperName, TableId};
 use crate::error::{ErrorKind, Result};
 use crate::table::{Settled, Snapshot};
 
@@ -86,12 +86,15 @@ impl Lake {
         }
         tracing::warn!("the catalogue is away: tables are shown as they were last seen");
         let lake = Arc::downgrade(&self.0);
-        let clock = Arc::clone(&self.0.clock);
         tokio::spawn(async move {
+            // Paced by the runtime: a clock that moves only when it is slept on would be driven
+            // ahead by this loop.
+            let mut ticks = tokio::time::interval(ASK_EVERY);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
-                clock.sleep(ASK_EVERY).await;
+                ticks.tick().await;
                 let Some(inner) = lake.upgrade() else { return };
-                if is_back(&inner).await {
+                if inner.catalog.health().await.is_ok() {
                     inner.known.away.store(false, Ordering::Release);
                     tracing::info!("the catalogue is back");
                     return;
@@ -141,8 +144,4 @@ impl Lake {
             }
         }
     }
-}
-
-async fn is_back(inner: &Inner) -> bool {
-    inner.catalog.health().await.is_ok()
 }
