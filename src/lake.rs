@@ -291,7 +291,7 @@ impl Lake {
         if let Some(snapshot) = self.while_away(|| self.last_known(id)) {
             return Ok(snapshot);
         }
-        match self.newest(&self.table(id), id).await {
+        match self.newest(who, id).await {
             Ok(Some(snapshot)) => Ok(self.remember(snapshot)),
             Ok(None) => {
                 self.forget(id);

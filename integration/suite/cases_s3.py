@@ -6,6 +6,7 @@ import threading
 import time
 
 from lab import difference, orderly
+from redis_server import DURABLE
 from runner import case
 from s3_lab import ACCESS_KEY, BUCKET, SECRET_KEY, bucket, s3_lab
 from tools import APPENDED, CHANGED, DELETED, START
@@ -38,7 +39,8 @@ def the_basic_flow(env):
         lab.expect(TABLE, CHANGED)
         bad = env.guest.run(f"echo 7,gus,x >> {directory}/t.csv")
         assert bad.rc != 0, bad
-        assert "not a number" in env.guest.check(f"cat {directory}/t/last-error.txt").text
+        told = env.guest.check(f"cat {directory}/t/last-error.txt").text
+        assert "Value: x" in told, told
         env.guest.check(f"cp {directory}/t.csv {directory}/n.csv")
         lab.expect("acme/shop/n", CHANGED)
         lab.kill9()
@@ -46,7 +48,8 @@ def the_basic_flow(env):
         assert env.guest.check(f"cat {directory}/n.csv").text == CHANGED
         env.guest.check(f"mv {directory}/n.csv {directory}/o.csv; rm {directory}/o.csv")
         assert lab.settle().rc == 0
-        assert lab.cli("ls", "acme/shop").out.count(b"/t ") == 1
+        listed = lab.cli("ls", "acme/shop").out.decode()
+        assert "t" in listed and "/o" not in listed and "/n" not in listed, listed
         assert lab.cat(f"{TABLE}@1").decode() == START, "an old version"
         keys = {key for _, key in s3.requests()}
         outside = [key for key in keys if not key.startswith(f"/{BUCKET}/{lab.prefix}/")]
@@ -97,17 +100,18 @@ def two_gateways_race_and_one_put_wins(env):
         two.start()
         places = [f"{lab.mount()}/acme/shop/t.csv" for lab in (one, two)]
         s3.control(forget=True, delay=0.02)
+        # A handle that another gateway's commit made old fails an append; then it is done again.
         done = env.guest.check(
             "".join(
-                f"(for i in $(seq {first} {first + 9}); do echo $i,w,$i >> {place} && echo $i; "
-                "done) & "
+                f"(for i in $(seq {first} {first + 7}); do for turn in 1 2 3 4 5 6; do "
+                f"echo $i,w,$i >> {place} && echo $i && break; done; done) & "
                 for first, place in ((100, places[0]), (200, places[0]), (300, places[1]),
                                      (400, places[1]))
             ) + "wait",
             100,
         )  # fmt: skip
         acknowledged = done.text.split()
-        assert len(acknowledged) == 40, done
+        assert len(acknowledged) == 32, done
         rows_once(one, acknowledged)
         # Locks aside: writers that never met all want to be the one that makes the table.
         makers = [f"acme/shop/made{n}" for n in range(3)]
@@ -133,7 +137,7 @@ def two_gateways_race_and_one_put_wins(env):
 def a_bare_race_for_one_name_has_one_winner(env):
     """The condition itself, without Redis and its locks: each process has a catalogue of its own,
     so only the bucket can tell them that the name of the next snapshot is taken."""
-    with bucket(env, "s3_bare") as (s3, redis):
+    with bucket(env, "s3_bare", DURABLE) as (s3, redis):
         first = s3_lab(env, "s3_bare", s3, redis).init()
         first.load(TABLE, START, "id")
         other = redis.copy(redis.base.parent / "other-redis").start()

@@ -62,6 +62,8 @@ class Lab:
         self.catalog = catalog
         self.serve_options = list(serve_options)
         self.port = free_port()
+        # Further variables of the binary.
+        self.extra = {}
         self.process = None
         self.log_start = 0
         self.mounts = {}
@@ -100,7 +102,8 @@ class Lab:
     def environment(self):
         """The environment of the binary: a home of its own, nothing of the caller's settings."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MOUNTABLE")}
-        return {**kept, "HOME": str(self.base), "RUST_BACKTRACE": "1", "NO_COLOR": "1"}
+        own = {"HOME": str(self.base), "RUST_BACKTRACE": "1", "NO_COLOR": "1"}
+        return {**kept, **own, **self.extra}
 
     def cli(self, *words, stdin=None, timeout=60):
         """A verb on this lake; fails unless it succeeds."""
@@ -321,55 +324,6 @@ class Relay:
     def close(self):
         """Takes no more connections."""
         self.listener.close()
-
-
-class Redis:
-    """A redis-server of its own, on a directory of its own, with every write on disk."""
-
-    def __init__(self, base):
-        self.base = Path(base)
-        self.base.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.process = None
-
-    def start(self):
-        """Starts it and waits until it answers PING."""
-        log = open(self.base / "redis.log", "ab")
-        self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir",
-             str(self.base), "--appendonly", "yes", "--appendfsync", "always", "--save", "",
-             "--maxmemory-policy", "noeviction"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )  # fmt: skip
-        log.close()
-        deadline = time.monotonic() + READY_SECONDS_MAX
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
-                    connection.sendall(b"PING\r\n")
-                    if connection.recv(64).startswith(b"+PONG"):
-                        return self
-            except OSError:
-                pass
-            if time.monotonic() > deadline:
-                raise LabError("redis-server does not answer")
-            time.sleep(0.05)
-
-    def copy(self, base):
-        """Another server, not started, with what this one has stored."""
-        shutil.copytree(self.base, base)
-        return Redis(base)
-
-    def stop(self):
-        """Ends it at once."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
 
 
 def orderly(done, what):

@@ -8,7 +8,8 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab import Lab, LabError, Redis, free_port
+from lab import Lab, LabError, free_port
+from redis_server import MEMORY, Redis
 
 ACCESS_KEY, SECRET_KEY, BUCKET = "TESTKEY", "test/secret+key", "lake"
 
@@ -65,8 +66,6 @@ class S3Lab(Lab):
         super().__init__(env, name, **more)
         self.directory, self.lake = self.lake, f"s3://{BUCKET}/{prefix}"
         self.s3 = s3
-        # Further variables of the binary.
-        self.extra = {}
         self.options = {
             "endpoint": s3.endpoint,
             "access_key_id": ACCESS_KEY,
@@ -112,10 +111,10 @@ def shared_server(env):
 
 
 @contextmanager
-def bucket(env, name):
+def bucket(env, name, persistence=MEMORY):
     """(s3, redis): the server without any fault, and a catalogue for one case."""
     s3 = shared_server(env)
-    redis = Redis(env.work / "labs" / f"{name}-redis").start()
+    redis = Redis(env.work / "labs" / f"{name}-redis", persistence).start()
     try:
         s3.heal()
         yield s3, redis

@@ -67,7 +67,9 @@ class Door:
         with self.state:
             loses = self.take("lose")
         if loses:
-            return answer(start_response, "500 Internal Server Error", "InternalError", sys.exc_info)
+            # The second call takes the place of the answer that was begun.
+            status = "500 Internal Server Error"
+            return answer(start_response, status, "InternalError", lost_answer())
         return done
 
     def take(self, fault):
@@ -140,18 +142,19 @@ def read_body(environ):
     return environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
 
 
-def answer(start_response, status, code, replaces=None):
-    """An error in the form of S3; `replaces` tells WSGI that an answer was begun before."""
+def lost_answer():
+    """What WSGI wants to hear before it lets another answer take the place of one begun."""
+    try:
+        raise RuntimeError("the answer is lost")
+    except RuntimeError:
+        return sys.exc_info()
+
+
+def answer(start_response, status, code, *begun):
+    """An error in the form of S3."""
     body = f"<Error><Code>{code}</Code><Message>{status}</Message></Error>".encode()
     headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
-    if replaces:
-        # No header was sent yet: the second call takes the place of the first.
-        try:
-            raise RuntimeError("the answer is lost")
-        except RuntimeError:
-            start_response(status, headers, replaces())
-    else:
-        start_response(status, headers)
+    start_response(status, headers, *begun)
     return [body]
 
 

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Inner, Lake, OrgName, SuperId, SuperName, TableId};
+use super::{Lake, OrgName, Principal, Refusal, SuperId, SuperName, TableId};
 use crate::error::{ErrorKind, Result};
-use crate::table::{Settled, Snapshot, Table};
+use crate::table::{Settled, Snapshot};
 
 /// How often a catalogue that is away is asked whether it is back.
 const ASK_EVERY: Duration = Duration::from_millis(250);
@@ -43,6 +43,7 @@ pub(super) struct Known {
     pub(super) organizations: Answers<(), Vec<OrgName>>,
     pub(super) supers: Answers<OrgName, Vec<SuperName>>,
     pub(super) changed: Answers<SuperId, Option<i64>>,
+    pub(super) refusals: Answers<(SuperId, usize), Vec<Refusal>>,
     pub(super) tables: Answers<SuperId, Vec<Arc<Snapshot>>>,
     /// For each table, after how many connections to the catalogue its pointer was looked at.
     settled: Answers<TableId, u64>,
@@ -85,12 +86,15 @@ impl Lake {
         }
         tracing::warn!("the catalogue is away: tables are shown as they were last seen");
         let lake = Arc::downgrade(&self.0);
-        let clock = Arc::clone(&self.0.clock);
         tokio::spawn(async move {
+            // Paced by the runtime: a clock that moves only when it is slept on would be driven
+            // ahead by this loop.
+            let mut ticks = tokio::time::interval(ASK_EVERY);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
-                clock.sleep(ASK_EVERY).await;
+                ticks.tick().await;
                 let Some(inner) = lake.upgrade() else { return };
-                if is_back(&inner).await {
+                if inner.catalog.health().await.is_ok() {
                     inner.known.away.store(false, Ordering::Release);
                     tracing::info!("the catalogue is back");
                     return;
@@ -101,15 +105,25 @@ impl Lake {
 
     /// The newest snapshot of a table. The first look after each connection to the catalogue goes
     /// to the end of the trunk: the server may be another one, or have lost its last writes.
+    /// Who may only read does not repair anything, and sees what the pointer names.
     pub(super) async fn newest(
         &self,
-        table: &Table,
+        who: &Principal,
         id: &TableId,
     ) -> Result<Option<Arc<Snapshot>>> {
+        let table = self.table(id);
         let named = table.latest().await?;
         let connections = self.0.catalog.connections();
-        if named.is_none() || self.0.known.settled.get(id).unwrap_or_default() == connections {
+        let settled = self.0.known.settled.get(id).unwrap_or_default() == connections;
+        if settled || who.read_only {
             return Ok(named);
+        }
+        if named.is_none() {
+            // The connection in which it was last seen is over: it may be lost, not dropped.
+            return match self.last_known(id) {
+                Some(known) => table.reappear(&known).await,
+                None => Ok(None),
+            };
         }
         match table.settle().await {
             Ok(settled) => {
@@ -120,14 +134,14 @@ impl Lake {
                 })
             }
             Err(error) => {
-                // Reading needs no more than the pointer; a commit settles in any case.
+                // Reading needs no more than the pointer; a commit settles in any case. Rights
+                // that are missing now are missing later, too.
+                if matches!(error.kind(), ErrorKind::Denied | ErrorKind::ReadOnly) {
+                    self.0.known.settled.put(id.clone(), connections);
+                }
                 tracing::debug!(table = %id, %error, "pointer was not looked at closely");
                 Ok(named)
             }
         }
     }
-}
-
-async fn is_back(inner: &Inner) -> bool {
-    inner.catalog.health().await.is_ok()
 }

@@ -86,8 +86,12 @@ impl Lake {
     /// # Errors
     /// `Unavailable`.
     pub async fn super_refusals(&self, id: &SuperId, last: usize) -> Result<Vec<Refusal>> {
-        let entries = self.0.catalog.read_log(&LogKey::SuperRefusals(id.clone()), last).await?;
-        Ok(entries.iter().filter_map(|entry| serde_json::from_slice(entry).ok()).collect())
+        let read = async {
+            let log = LogKey::SuperRefusals(id.clone());
+            let entries = self.0.catalog.read_log(&log, last).await?;
+            Ok(entries.iter().filter_map(|entry| serde_json::from_slice(entry).ok()).collect())
+        };
+        self.ask(&self.0.known.refusals, (id.clone(), last), read).await
     }
 
     /// The lake's secret of that name, made on first use; the same for every gateway.

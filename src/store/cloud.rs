@@ -273,6 +273,9 @@ impl<T: ObjectStore> ObjectStore for CloudStore<T> {
 /// The bytes of `range` out of the fetch that covers it; fewer if the store gave fewer, which the
 /// caller notices.
 fn part_of(range: &Range<u64>, fetches: &[Range<u64>], fetched: &[Bytes]) -> Bytes {
+    if range.is_empty() {
+        return Bytes::new();
+    }
     let at = fetches.partition_point(|fetch| fetch.start <= range.start).saturating_sub(1);
     let (Some(fetch), Some(bytes)) = (fetches.get(at), fetched.get(at)) else {
         return Bytes::new();

@@ -13,9 +13,9 @@ const GAP_LARGE: u64 = 1 << 20;
 /// A request that joins ranges is at most this long.
 const FETCH_MAX: u64 = 16 << 20;
 
-/// The ranges to fetch so that each of `wanted` lies within one of them; sorted.
+/// The ranges to fetch so that each of `wanted` that is not empty lies within one; sorted.
 pub(super) fn joined(wanted: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut sorted = wanted.to_vec();
+    let mut sorted: Vec<_> = wanted.iter().filter(|range| !range.is_empty()).cloned().collect();
     sorted.sort_unstable_by_key(|range| (range.start, range.end));
     let mut fetches: Vec<Range<u64>> = Vec::with_capacity(sorted.len());
     // Bytes of the last fetch that were bridged, and the rest of it.
@@ -52,7 +52,8 @@ mod tests {
     #[test]
     fn near_ranges_are_joined_and_far_ones_are_not() {
         assert_eq!(joined(&[]), []);
-        assert_eq!(joined(&[10..20, 0..5]), [0..20]);
+        assert_eq!(joined(&[10..20, 7..7, 0..5]), [0..20]);
+        assert_eq!(joined(std::slice::from_ref(&(7..7))), []);
         assert_eq!(joined(&[0..1, GAP_SMALL + 1..GAP_SMALL + 2]), [0..GAP_SMALL + 2]);
         let far = GAP_SMALL + 2;
         assert_eq!(joined(&[0..1, far..far + 1]), [0..1, far..far + 1]);
@@ -81,7 +82,7 @@ mod tests {
             for range in &wanted {
                 prop_assert!(fetches.iter().any(|f| f.start <= range.start && range.end <= f.end));
             }
-            prop_assert!(fetches.windows(2).all(|pair| pair[0].end < pair[1].start));
+            prop_assert!(fetches.windows(2).all(|pair| pair[0].end <= pair[1].start));
             let total = |ranges: &[Range<u64>]| -> u64 {
                 ranges.iter().map(|range| range.end - range.start).sum()
             };

@@ -74,6 +74,24 @@ impl Table {
         })
     }
 
+    /// Lets the catalogue name a table again whose pointer it lost, as a server does that went back
+    /// to an older dump; `known` is a snapshot of it. A drop or a rename leaves a mark on the
+    /// trunk, and another writer's drop leaves no objects: those tables stay away (`None`).
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub(crate) async fn reappear(&self, known: &Arc<Snapshot>) -> Result<Option<Arc<Snapshot>>> {
+        if !store::exists(&self.parts.objects, &known.path).await? {
+            return Ok(None);
+        }
+        let walk = self.walk(Arc::clone(known)).await?;
+        if walk.end.is_some() || !self.appear(&walk.tip, Vec::new()).await? {
+            return Ok(None);
+        }
+        tracing::warn!(table = %self.id, version = walk.tip.version, "lost pointer restored");
+        Ok(Some(walk.tip))
+    }
+
     /// The newest snapshot; `None` = there is no such table.
     pub(crate) async fn head(&self, look: Look) -> Result<Option<Head>> {
         for _ in 0..ROUNDS_MAX {

@@ -281,6 +281,10 @@ async fn credentials_are_checked_and_never_shown() {
         assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
         assert!(!format!("{error} {error:?}").contains("-word"), "{error}");
     }
+    // The first command of a connection to another database is refused in other words.
+    let third = format!("redis://127.0.0.1:{}/3", server.port());
+    let error = connect(&third, settings(None, None)).await.expect_err("no password");
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     let plain = connect(&server.url(), settings(None, Some("right-word"))).await.expect("password");
     assert!(!format!("{plain:?}").contains("-word"));
     let acl = connect(&server.url(), settings(Some("gateway"), Some("gate-word"))).await;

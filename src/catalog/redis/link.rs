@@ -337,6 +337,10 @@ fn error_of(error: RedisError, action: &'static str) -> Error {
         RedisKind::Server(Server::ReadOnly) => {
             (ErrorKind::Unavailable, "Redis server is a replica that takes no writes")
         }
+        // So it comes if the first command, which chooses the database, is refused.
+        _ if error.to_string().contains("Authentication required") => {
+            (ErrorKind::Denied, "Redis refuses the credentials")
+        }
         RedisKind::InvalidClientConfig | RedisKind::EmptySentinelList => {
             (ErrorKind::Invalid, "address or options of Redis are wrong")
         }

@@ -47,6 +47,37 @@ async fn a_writer_that_slept_over_a_drop_cannot_commit_behind_it() {
 }
 
 #[tokio::test]
+async fn a_pointer_that_the_catalogue_lost_is_restored_and_that_of_a_dropped_table_is_not() {
+    let lab = Lab::with_super().await;
+    let table = lab.orders().await;
+    let seen = append(&table, &[(1, "a")]).await;
+    append(&table, &[(2, "b")]).await;
+    let leaf = lab.catalog.leaf(table.id()).await.expect("leaf").expect("exists");
+    // The server went back to a dump from before the table was made.
+    put_leaf(&lab, &table, Some(leaf.raw), None).await;
+    let other = lab.table("orders");
+    assert!(other.latest().await.expect("no error").is_none());
+    let back = other.reappear(&seen).await.expect("no error").expect("restored");
+    assert_eq!(back.version, 2);
+    assert_eq!(text(&other).await, "1=a 2=b");
+    append(&other, &[(3, "c")]).await;
+    assert_eq!(text(&other).await, "1=a 2=b 3=c");
+    other.drop(by("drop"), Vec::new()).await.expect("drop");
+    assert!(lab.table("orders").reappear(&seen).await.expect("no error").is_none());
+    assert!(other.latest().await.expect("no error").is_none());
+}
+
+#[tokio::test]
+async fn a_table_whose_objects_are_gone_is_not_restored() {
+    let lab = Lab::with_super().await;
+    let table = lab.orders().await;
+    let mut seen = Snapshot::clone(append(&table, &[(1, "a")]).await.as_ref());
+    seen.path = "acme/shop/tables/orders/snapshots/1_removed_tables.json".into();
+    table.drop(by("drop"), Vec::new()).await.expect("drop");
+    assert!(table.reappear(&Arc::new(seen)).await.expect("no error").is_none());
+}
+
+#[tokio::test]
 async fn a_renamed_table_keeps_rows_and_history_and_its_old_name_is_free() {
     let lab = Lab::with_super().await;
     let table = lab.orders().await;
