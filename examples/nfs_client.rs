@@ -100,8 +100,7 @@ impl Client {
 
     fn send(&mut self, program: u32, procedure: u32, args: &Args) {
         self.xid = self.xid.wrapping_add(1);
-        let credential =
-            Args::default().word(0).opaque(b"bench").word(0).word(0).word(0); // root
+        let credential = Args::default().word(0).opaque(b"bench").word(0).word(0).word(0); // root
         let call = Args::default()
             .word(self.xid)
             .word(0)

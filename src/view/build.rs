@@ -4,9 +4,7 @@
 //! An index depends only on the immutable file and the shown columns. The directory is a cache:
 //! losing it costs time.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use base64::Engine;
@@ -17,6 +15,7 @@ use quick_cache::sync::Cache;
 
 use super::cache::weighted;
 use super::index::{FileIndex, Shown};
+use super::kept::KeptIndexes;
 use crate::csv::{self, OffsetIndex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::scan::{FileReader, Footer};
@@ -41,7 +40,7 @@ impl Weighter<Key, Arc<FileIndex>> for IndexWeight {
 #[derive(Debug)]
 pub(super) struct Indexes {
     reader: FileReader,
-    dir: Option<PathBuf>,
+    kept: Option<Arc<KeptIndexes>>,
     cores: usize,
     cache: Cache<Key, Arc<FileIndex>, IndexWeight>,
 }
@@ -49,11 +48,12 @@ pub(super) struct Indexes {
 impl Indexes {
     pub(super) fn new(
         reader: FileReader,
-        dir: Option<PathBuf>,
+        kept: Option<KeptIndexes>,
         bytes_max: u64,
         cores: usize,
     ) -> Self {
-        Self { reader, dir, cores, cache: weighted(bytes_max, 1024, IndexWeight) }
+        let kept = kept.map(Arc::new);
+        Self { reader, kept, cores, cache: weighted(bytes_max, 1024, IndexWeight) }
     }
 
     /// The index of a file for the shown columns; made if there is none, once however many ask.
@@ -96,19 +96,18 @@ impl Indexes {
         footer: &Footer,
         schema: &SchemaRef,
         columns: u128,
-    ) -> Result<OffsetIndex> {
-        let place = self.dir.as_deref().map(|dir| dir.join(file_name(file, columns)));
-        if let Some(place) = place.clone() {
-            let found = blocking(move || Ok(read_index(&place))).await?;
-            if let Some(index) = found.filter(|index| index.rows == file.rows) {
-                return Ok(index);
+    ) -> Result<Arc<OffsetIndex>> {
+        if let Some(kept) = self.kept.clone() {
+            let file = file.clone();
+            if let Some(index) = blocking(move || Ok(kept.read(&file, columns))).await? {
+                return Ok(Arc::new(index));
             }
         }
         tracing::info!(path = %file.path, rows = file.rows, "measure the text of a data file");
-        let index = self.make(file, footer, schema).await?;
-        if let Some(place) = place {
-            let (bytes, draft) = (index.encode(), draft_name(&place));
-            if let Err(error) = blocking(move || write_index(&place, &draft, &bytes)).await {
+        let index = Arc::new(self.make(file, footer, schema).await?);
+        if let Some(kept) = self.kept.clone() {
+            let (named, index) = (file.clone(), Arc::clone(&index));
+            if let Err(error) = blocking(move || kept.write(&named, columns, &index)).await {
                 tracing::warn!(path = %file.path, %error, "keep offset index");
             }
         }
@@ -184,36 +183,6 @@ fn user_columns(stored: &Schema) -> SchemaRef {
         .cloned()
         .collect();
     Arc::new(Schema::new(fields))
-}
-
-fn file_name(file: &DataFile, columns: u128) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(file.path.as_bytes()).update(&file.bytes.to_le_bytes());
-    hasher.update(&file.rows.to_le_bytes()).update(&columns.to_le_bytes());
-    hasher.update(csv::FOOTER_KEY.as_bytes());
-    format!("{}.index", hasher.finalize().to_hex())
-}
-
-/// `None` if there is no such file or it is damaged.
-fn read_index(place: &Path) -> Option<OffsetIndex> {
-    OffsetIndex::decode(&std::fs::read(place).ok()?).ok()
-}
-
-/// Writes under another name first, so that readers see all of it or nothing.
-fn write_index(place: &Path, draft: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(dir) = place.parent() {
-        std::fs::create_dir_all(dir)?;
-    }
-    std::fs::write(draft, bytes)?;
-    std::fs::rename(draft, place)?;
-    Ok(())
-}
-
-/// A name that no other index being written has, in this or another process.
-fn draft_name(place: &Path) -> PathBuf {
-    static DRAFTS: AtomicU64 = AtomicU64::new(0);
-    let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
-    place.with_extension(format!("{}-{number}.draft", std::process::id()))
 }
 
 async fn blocking<T: Send + 'static>(

@@ -137,7 +137,7 @@ impl Lab {
     }
 
     fn views(&self, cache_bytes: u64) -> Views {
-        let settings = ViewSettings { cache_bytes, index_dir: None, threads: 2 };
+        let settings = ViewSettings { cache_bytes, threads: 2, ..ViewSettings::default() };
         Views::new(self.objects.clone(), settings)
     }
 
