@@ -78,7 +78,7 @@ class Report:
 
 
 HEAD = ("item", "what", "ours", "peer", "min", "median", "target", "")
-WIDTHS = (7, 49, 11, 11, 7, 7, 8, 6)
+WIDTHS = (7, 66, 11, 11, 7, 7, 8, 6)
 
 
 def cells(values):

@@ -150,3 +150,112 @@ impl Lake {
         Ok(changed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::catalog::{EmbeddedCatalog, SharedCatalog};
+    use crate::clock::{ManualClock, SharedClock};
+    use crate::config::Settings;
+    use crate::ident::SimpleName;
+    use crate::lake::{Principal, TableConfig};
+    use crate::store::Objects;
+
+    struct Lab {
+        clock: Arc<ManualClock>,
+        ours: Lake,
+        others: Lake,
+        id: SuperId,
+        who: Principal,
+    }
+
+    impl Lab {
+        /// Two gateways on one lake.
+        async fn new() -> Self {
+            let clock = Arc::new(ManualClock::new(1_000_000, 1));
+            let shared: SharedClock = clock.clone();
+            let objects: Objects = Arc::new(InMemory::new());
+            let catalog: SharedCatalog = Arc::new(EmbeddedCatalog::memory(shared.clone()).unwrap());
+            let open = || {
+                let (objects, catalog) = (Arc::clone(&objects), Arc::clone(&catalog));
+                let settings = Settings { state: "".into(), ..Settings::default() };
+                Lake::from_parts(&settings, objects, catalog, shared.clone()).unwrap()
+            };
+            let who = Principal {
+                uid: 0,
+                client: "test".into(),
+                role: "superadmin".into(),
+                read_only: false,
+            };
+            let (ours, others, id) = (open(), open(), SuperId::parse("acme/shop").unwrap());
+            ours.create_super(&who, &id).await.unwrap();
+            Self { clock, ours, others, id, who }
+        }
+
+        async fn create(&self, lake: &Lake, name: &str) {
+            let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+            let table = self.id.table(SimpleName::new(name).unwrap());
+            lake.create_table(&self.who, &table, schema, TableConfig::default()).await.unwrap();
+        }
+
+        async fn names(&self, page: Page) -> String {
+            let listing = self.ours.listing(&self.id, page).await.unwrap();
+            let names = listing.tables.iter().map(|table| table.table.simple_name.to_string());
+            names.collect::<Vec<_>>().join(" ")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listing_serves_its_later_pages_and_shows_own_changes_at_once() {
+        let lab = Lab::new().await;
+        lab.create(&lab.ours, "a").await;
+        assert_eq!(lab.names(Page::First).await, "a");
+        lab.create(&lab.others, "b").await;
+        assert_eq!(lab.names(Page::First).await, "a", "the catalogue is not asked again");
+        lab.clock.advance(Duration::from_millis(300));
+        assert_eq!(lab.names(Page::Later).await, "a", "a walk goes on in one listing");
+        assert_eq!(lab.names(Page::First).await, "a b", "a new walk sees what others did");
+        lab.create(&lab.ours, "c").await;
+        assert_eq!(lab.names(Page::Later).await, "a b c");
+        let table = lab.id.table(SimpleName::new("a").unwrap());
+        lab.ours.drop_table(&lab.who, &table).await.unwrap();
+        assert_eq!(lab.names(Page::Later).await, "b c");
+        lab.clock.advance(Duration::from_secs(2));
+        lab.create(&lab.others, "d").await;
+        assert_eq!(lab.names(Page::Later).await, "b c d", "no page is older than a second");
+    }
+
+    #[tokio::test]
+    async fn a_listing_never_shows_an_older_snapshot_than_was_met() {
+        let lab = Lab::new().await;
+        lab.create(&lab.others, "a").await;
+        let listing = lab.ours.listing(&lab.id, Page::First).await.unwrap();
+        let table = lab.id.table(SimpleName::new("a").unwrap());
+        lab.clock.advance(Duration::from_millis(300));
+        lab.others.drop_table(&lab.who, &table).await.unwrap();
+        lab.create(&lab.others, "a").await;
+        let met = lab.ours.latest(&lab.who, &table).await.unwrap();
+        assert_ne!(met.path, listing.tables[0].path);
+        let shown = lab.ours.newest_known(&listing.tables);
+        assert_eq!(shown[0].path, met.path);
+    }
+
+    #[tokio::test]
+    async fn the_time_of_a_supertable_is_asked_again_after_a_change_and_after_a_while() {
+        let lab = Lab::new().await;
+        let first = lab.ours.super_seen_ms(&lab.id).await.unwrap().unwrap();
+        lab.clock.advance(Duration::from_millis(300));
+        lab.ours.drop_super(&lab.who, &lab.id).await.unwrap();
+        assert_eq!(lab.ours.super_seen_ms(&lab.id).await.unwrap(), None);
+        lab.ours.create_super(&lab.who, &lab.id).await.unwrap();
+        assert!(lab.ours.super_seen_ms(&lab.id).await.unwrap().unwrap() > first);
+        lab.others.drop_super(&lab.who, &lab.id).await.unwrap();
+        lab.clock.advance(Duration::from_millis(300));
+        assert_eq!(lab.ours.super_seen_ms(&lab.id).await.unwrap(), None);
+    }
+}
