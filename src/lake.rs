@@ -33,6 +33,9 @@ pub use crate::view::CsvView;
 pub use listing::{Listing, Page};
 pub use refusals::Refusal;
 
+/// Tables whose newest snapshots are kept although nobody asks for them; a power of two.
+const POINTERS_MAX: usize = 4_096;
+
 /// A lake, opened. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Lake(Arc<Inner>);
@@ -188,6 +191,12 @@ impl Lake {
     fn remember(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
         let now = self.0.clock.monotonic_ns();
         let mut pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = pointers.len() >= POINTERS_MAX && pointers.len().is_power_of_two();
+        if full && !pointers.contains_key(&snapshot.table) {
+            // What is out of date only saves a comparison. Looked through when the number has
+            // doubled, so that a listing of very many tables does not do it for each.
+            pointers.retain(|_, (fetched, _)| now.saturating_sub(*fetched) < self.0.pointer_ns);
+        }
         let entry =
             pointers.entry(snapshot.table.clone()).or_insert_with(|| (now, Arc::clone(&snapshot)));
         // The same version is kept as the same object, so that views of it are shared; an answer

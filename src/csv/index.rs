@@ -261,6 +261,14 @@ pub struct IndexBuilder {
 }
 
 impl IndexBuilder {
+    /// Takes the first row that it sees for this row of the file, so that blocks end where those
+    /// of the whole file end; a first block that is cut holds the bytes of its rest.
+    #[must_use]
+    pub fn beginning_at(mut self, row: u64) -> Self {
+        self.rows = row % u64::from(self.block_rows);
+        self
+    }
+
     /// Adds the rows of a batch of any size.
     ///
     /// # Errors
