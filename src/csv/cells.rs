@@ -148,7 +148,7 @@ impl<'a> Cells<'a> {
         Ok(Form::Owned)
     }
 
-    /// Looks each text of the dictionary at once, and the rows' texts up in it.
+    /// Looks at each text of the dictionary once, and takes the texts of the rows from there.
     fn load_dictionary(&mut self, array: &'a dyn Array, rows: Range<usize>) -> Option<Form> {
         let dictionary = array.as_any_dictionary_opt()?;
         let texts = dictionary.values().as_string_opt::<i32>()?;
