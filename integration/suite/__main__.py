@@ -13,7 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from runner import Env, run_all, select  # noqa: E402
 
-MODULES = ("read", "write", "refused", "tree", "restart", "bad", "redis", "real", "big", "python")
+MODULES = (
+    "read", "write", "refused", "tree", "restart", "bad", "redis", "ops", "real", "big", "python",
+)  # fmt: skip
 
 
 def main():

@@ -34,6 +34,7 @@ mod rename;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod travel;
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub use measure::{RowMeasure, SharedMeasure};
 pub use rebuild::{Rebuild, Rebuilt};
 pub use settle::Settled;
 pub use snapshot::{DataFile, Deletes, LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
+pub use travel::FileRun;
 pub use write::{NewFile, NewRows, RowWriter};
 
 use crate::catalog::SharedCatalog;

@@ -16,6 +16,8 @@ mod refusals;
 mod renames;
 mod restarts;
 mod rewrites;
+mod round_trips;
 mod schema;
 mod support;
 mod trash;
+mod versions;
