@@ -37,21 +37,6 @@ pub fn rfc3339(ns: i64) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
 
-/// Nanoseconds since 1970 of an RFC 3339 time, or of the end of a date (`2026-11-21` means all
-/// that was there on that day); `None` if it is neither. `2026-11-21T101500Z`, without colons, is
-/// taken too, because some file managers cannot type them.
-pub fn parse_rfc3339(text: &str) -> Option<i64> {
-    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
-        return time.timestamp_nanos_opt();
-    }
-    if let Ok(time) = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H%M%SZ") {
-        return time.and_utc().timestamp_nanos_opt();
-    }
-    let day = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
-    let next = day.succ_opt()?.and_hms_opt(0, 0, 0)?.and_utc();
-    next.timestamp_nanos_opt().map(|ns| ns - 1)
-}
-
 /// 16 random hexadecimal digits.
 pub fn random_hex(clock: &dyn Clock) -> String {
     format!("{:016x}", clock.random())

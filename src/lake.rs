@@ -22,8 +22,11 @@ mod check;
 mod known;
 mod manage;
 mod listing;
+mod doctor;
+mod history;
 mod names;
 mod rebuild;
+mod reference;
 mod refusals;
 mod transfer;
 
@@ -38,8 +41,10 @@ pub use crate::table::{Counts, Depth, Finding, Rebuild, Severity};
 pub use crate::table::{CompactSettings, Compacted};
 pub use crate::view::CsvView;
 pub use check::{LakeReport, Scope};
+pub use doctor::doctor;
 pub use rebuild::LakeRebuilt;
 pub use listing::{Listing, Page};
+pub use reference::Reference;
 pub use refusals::Refusal;
 pub use transfer::{export_catalog, import_catalog};
 
@@ -108,7 +113,7 @@ impl Lake {
         let objects = store::open(&settings.lake, &settings.storage)?;
         let marked = store::get(&objects, store::layout::LAKE_MARKER).await?.is_some();
         let stored = marked || check::holds_tables(&objects).await?;
-        if !stored && settings.catalog.is_none() {
+        if !stored && catalog_is_in_lake(settings) {
             // Opening the catalogue would make one in a directory that is no lake.
             return Err(store::no_lake(&settings.lake));
         }
@@ -592,4 +597,9 @@ impl Lake {
         self.0.listings.changed();
         Ok(self.remember_own(renamed?))
     }
+}
+
+/// Whether the catalogue is a file in the lake's own directory.
+fn catalog_is_in_lake(settings: &Settings) -> bool {
+    settings.catalog.is_none() && settings.redis.sentinels.is_empty()
 }

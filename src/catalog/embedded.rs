@@ -5,6 +5,7 @@
 //! counters are not flushed, because both are checked against the trunk anyway
 //! (commit-protocol.md sections 2 and 7).
 
+mod facts;
 mod steps;
 mod transfer;
 

@@ -6,6 +6,7 @@
 //! layout v2 of the format spec) and an embedded SQLite file, pass `tests/contract/catalog.rs`.
 
 mod embedded;
+mod examine;
 mod keys;
 mod leaf;
 mod lease;
@@ -26,6 +27,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use embedded::EmbeddedCatalog;
+pub use examine::{Facts, RedisFacts, examine};
 pub use leaf::{LeafDoc, lenient_json, whole_number};
 pub use lease::{LeaseSettings, TableLease};
 pub use open::{open, open_transfer};

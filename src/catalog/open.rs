@@ -13,7 +13,7 @@ const FILE: &str = ".mountable/catalog.sqlite";
 
 /// A kind of catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Choice {
+pub(super) enum Choice {
     Memory,
     File(PathBuf),
     Redis(String),
@@ -52,7 +52,7 @@ pub async fn open_transfer(settings: &Settings, clock: SharedClock) -> Result<Sh
     }
 }
 
-fn choose(settings: &Settings) -> Result<Choice> {
+pub(super) fn choose(settings: &Settings) -> Result<Choice> {
     if let Some(catalog) = settings.catalog.as_deref().filter(|text| !text.is_empty()) {
         return named(catalog);
     }

@@ -3,6 +3,7 @@
 //! Documents are stored as the bytes given, never re-encoded by the server. Every call is bounded
 //! in time; after a lost answer it is repeated and its outcome worked out where that matters.
 
+mod facts;
 mod link;
 mod transfer;
 

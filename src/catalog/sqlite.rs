@@ -216,6 +216,11 @@ pub(super) fn remove_key(c: &Connection, key: &str) -> Result<()> {
     Ok(())
 }
 
+/// What SQLite says about the structure of the file: `ok`, or the first damage.
+pub(super) fn integrity(c: &Connection) -> Result<String> {
+    c.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(error_of)
+}
+
 /// All keys that do not expire, sorted.
 pub(super) fn lasting_keys(c: &Connection) -> Result<Vec<String>> {
     let sql = "SELECT key FROM kv WHERE expires_ms IS NULL UNION SELECT key FROM members \

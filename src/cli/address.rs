@@ -1,9 +1,8 @@
 //! `ORG/SUPER/TABLE@WHEN` on the command line.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
-
 use crate::error::{Error, Result};
-use crate::ident::{At, OrgName, SimpleName, SuperId, SuperName, TableId};
+use crate::ident::{OrgName, SimpleName, SuperId, SuperName, TableId};
+use crate::lake::Reference;
 
 /// A place in the lake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,47 +55,27 @@ pub(super) fn table(text: &str) -> Result<TableId> {
     }
 }
 
-/// Parses `ORG/SUPER/TABLE[@VERSION|@TIME]`.
+/// Parses `ORG/SUPER/TABLE[@VERSION|@TIME][~N]`.
 ///
 /// # Errors
-/// `Invalid` if the name or what follows the `@` cannot be read.
-pub(super) fn table_at(text: &str) -> Result<(TableId, At)> {
-    match text.split_once('@') {
-        Some((name, when)) => Ok((table(name)?, parse_when(when)?)),
-        None => Ok((table(text)?, At::Latest)),
+/// `Invalid` if the name or what follows it cannot be read.
+pub(super) fn table_at(text: &str) -> Result<(TableId, Reference)> {
+    if let Some((name, when)) = text.split_once('@') {
+        return Ok((table(name)?, Reference::parse(when)?));
     }
-}
-
-/// A version (`12`, `v12`), an RFC 3339 time, a UTC time without zone or a date; a date means the
-/// last snapshot of that day (UTC).
-fn parse_when(text: &str) -> Result<At> {
-    if let Ok(version) = text.strip_prefix('v').unwrap_or(text).parse::<u64>() {
-        return Ok(At::Version(version));
-    }
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Ok(At::Time(time.timestamp_millis()));
-    }
-    for form in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
-    {
-        if let Ok(time) = NaiveDateTime::parse_from_str(text.trim_end_matches('Z'), form) {
-            return Ok(At::Time(time.and_utc().timestamp_millis()));
+    match text.find('~') {
+        Some(at) => {
+            let (name, back) = text.split_at(at);
+            Ok((table(name)?, Reference::parse(back)?))
         }
-    }
-    let end_of_day = NaiveDate::parse_from_str(text, "%Y-%m-%d")
-        .ok()
-        .and_then(|date| date.and_hms_milli_opt(23, 59, 59, 999));
-    match end_of_day {
-        Some(time) => Ok(At::Time(time.and_utc().timestamp_millis())),
-        None => Err(Error::invalid(
-            "after @ comes a version (12), a time (2026-11-21T09:15:00Z) or a date (2026-11-21)",
-        )
-        .with("got", text)),
+        None => Ok((table(text)?, Reference::NEWEST)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ident::At;
 
     #[test]
     fn places_of_every_depth_are_understood() {
@@ -110,15 +89,19 @@ mod tests {
     }
 
     #[test]
-    fn versions_times_and_dates_follow_the_at_sign() {
-        let at = |text: &str| table_at(&format!("a/b/c@{text}")).unwrap().1;
-        assert_eq!(at("12"), At::Version(12));
-        assert_eq!(at("v0"), At::Version(0));
-        assert_eq!(at("1970-01-01T00:00:01Z"), At::Time(1000));
-        assert_eq!(at("1970-01-01T01:00:01+01:00"), At::Time(1000));
-        assert_eq!(at("1970-01-01T00:01"), At::Time(60_000));
-        assert_eq!(at("1970-01-01"), At::Time(86_399_999));
-        assert!(table_at("a/b/c@yesterday").is_err());
-        assert!(table_at("a/b/c@").is_err());
+    fn versions_times_and_distances_follow_the_name() {
+        let at = |text: &str| {
+            let (id, reference) = table_at(text).unwrap();
+            assert_eq!(id.to_string(), "a/b/c");
+            (reference.at, reference.back)
+        };
+        assert_eq!(at("a/b/c"), (At::Latest, 0));
+        assert_eq!(at("a/b/c.csv~2"), (At::Latest, 2));
+        assert_eq!(at("a/b/c@12"), (At::Version(12), 0));
+        assert_eq!(at("a/b/c@v12~"), (At::Version(12), 1));
+        assert_eq!(at("a/b/c@1970-01-01"), (At::Time(86_399_999), 0));
+        for bad in ["a/b/c@yesterday", "a/b/c@", "a/b/c~x", "a/b~1"] {
+            assert!(table_at(bad).is_err(), "{bad}");
+        }
     }
 }

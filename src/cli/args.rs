@@ -79,7 +79,7 @@ pub(super) enum Command {
     Load(Load),
     /// Prints a table as CSV
     Cat {
-        /// ORG/SUPER/TABLE, optionally @VERSION or @TIME
+        /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
         table: String,
     },
     /// Lists organizations, SuperTables, tables or one table
@@ -89,15 +89,27 @@ pub(super) enum Command {
     },
     /// Lists the snapshots of a table, newest first
     Log {
-        /// ORG/SUPER/TABLE
+        /// ORG/SUPER/TABLE; with @VERSION, @TIME or ~N, from there on
         table: String,
         /// At most so many
         #[arg(long, short = 'n', default_value_t = 20)]
         limit: usize,
     },
+    /// Tells who made a version of a table, and what it changed
+    Show {
+        /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
+        table: String,
+    },
+    /// Prints what changed between two versions as CSV: `-` as it was, `+` as it is
+    Diff {
+        /// ORG/SUPER/TABLE with @VERSION, @TIME or ~N; or a table alone
+        from: String,
+        /// The same, or only a version, a time or ~N; FROM..TO for both, without it the newest
+        to: Option<String>,
+    },
     /// Prints the columns of a table
     Schema {
-        /// ORG/SUPER/TABLE, optionally @VERSION or @TIME
+        /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
         table: String,
     },
     /// Drops a table (it goes to the trash) or an empty SuperTable
@@ -109,12 +121,16 @@ pub(super) enum Command {
         /// ORG/SUPER/TABLE, or only the new name
         to: String,
     },
-    /// Brings a dropped table back, or lists the trash
+    /// Brings a dropped table or an old version back, or lists the trash
     Restore {
-        /// ORG/SUPER
+        /// ORG/SUPER; with --to ORG/SUPER/TABLE
         place: String,
         /// Name in the trash; without it, the trash is listed
+        #[arg(conflicts_with = "to")]
         name: Option<String>,
+        /// Make a new version of the table that is as this one was: VERSION, TIME or ~N
+        #[arg(long, value_name = "VERSION|TIME|~N")]
+        to: Option<String>,
     },
     /// Puts small data files together and leaves deleted rows behind; no text changes
     Compact {
@@ -131,6 +147,8 @@ pub(super) enum Command {
     },
     /// Checks storage and catalogue; rebuilds a lost catalogue
     Fsck(Fsck),
+    /// Examines storage, catalogue, state directory and mounts
+    Doctor,
     /// Moves a lake into another catalogue
     Catalog {
         #[command(subcommand)]

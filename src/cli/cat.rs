@@ -9,9 +9,10 @@ const CHUNK: u64 = 4 << 20;
 
 /// Prints a table as CSV.
 pub(super) async fn cat(session: &Session, text: &str, console: &mut Console) -> Result<Exit> {
-    let (table, at) = address::table_at(text)?;
+    let (table, reference) = address::table_at(text)?;
     let lake = session.lake().await?;
-    let view = lake.view(&session.who(), &table, at).await?;
+    let snapshot = lake.resolve(&session.who(), &table, reference).await?;
+    let view = lake.view_of(&snapshot).await?;
     let mut offset = 0;
     while offset < view.len() {
         let end = view.len().min(offset.saturating_add(CHUNK));

@@ -9,12 +9,12 @@ use crate::cli::console::{Console, Form};
 use crate::cli::{Exit, Session};
 use crate::error::{Error, Result};
 use crate::ident::At;
-use crate::lake::{Lineage, Snapshot};
+use crate::lake::{Lineage, Reference, Snapshot};
 
 /// Columns of a listing of tables.
 const TABLE_HEAD: &[&str] = &["NAME", "VERSION", "ROWS", "COLUMNS", "KEYS", "CHANGED"];
 /// Columns of a history.
-const LOG_HEAD: &[&str] = &[
+pub(super) const LOG_HEAD: &[&str] = &[
     "VERSION",
     "TIME",
     "OPERATION",
@@ -117,7 +117,7 @@ fn tables_of(rows: Vec<TableRow>, console: &mut Console) -> Result<Exit> {
 }
 
 #[derive(Serialize)]
-struct LogRow {
+pub(super) struct LogRow {
     version: u64,
     time: String,
     operation: String,
@@ -132,7 +132,7 @@ struct LogRow {
 
 impl LogRow {
     /// One for each change that the snapshot's commit made.
-    fn of(snapshot: &Snapshot) -> impl Iterator<Item = Self> {
+    pub(super) fn of(snapshot: &Snapshot) -> impl Iterator<Item = Self> {
         snapshot.lineage.changes().iter().map(|change| Self::of_change(snapshot, change))
     }
 
@@ -151,7 +151,7 @@ impl LogRow {
         }
     }
 
-    fn cells(self) -> Vec<String> {
+    pub(super) fn cells(self) -> Vec<String> {
         vec![
             self.version.to_string(),
             self.time,
@@ -174,9 +174,17 @@ pub(super) async fn log(
     limit: usize,
     console: &mut Console,
 ) -> Result<Exit> {
-    let table = address::table(table)?;
+    let (table, reference) = address::table_at(table)?;
     let lake = session.lake().await?;
-    let history = lake.history(&session.who(), &table, limit).await?;
+    let history = if reference == Reference::NEWEST {
+        lake.history(&session.who(), &table, limit).await?
+    } else {
+        let from = lake.resolve(&session.who(), &table, reference).await?;
+        let mut history = lake.history(&session.who(), &table, usize::MAX).await?;
+        history.retain(|snapshot| snapshot.version <= from.version);
+        history.truncate(limit);
+        history
+    };
     let rows: Vec<LogRow> = history.iter().flat_map(|snapshot| LogRow::of(snapshot)).collect();
     match console.form {
         Form::Json => console.json(&rows)?,
@@ -198,8 +206,8 @@ struct ColumnRow {
 
 /// Prints the columns of a table.
 pub(super) async fn schema(session: &Session, text: &str, console: &mut Console) -> Result<Exit> {
-    let (table, at) = address::table_at(text)?;
-    let snapshot = session.lake().await?.snapshot(&session.who(), &table, at).await?;
+    let (table, reference) = address::table_at(text)?;
+    let snapshot = session.lake().await?.resolve(&session.who(), &table, reference).await?;
     let column = |field: &arrow::datatypes::FieldRef| ColumnRow {
         name: field.name().clone(),
         data_type: type_name(field.data_type()),

@@ -10,6 +10,7 @@ mod compact;
 mod console;
 mod demo;
 mod demo_data;
+mod doctor;
 mod exit;
 mod fsck;
 mod list;
@@ -20,6 +21,7 @@ mod notify;
 mod restore;
 mod serve;
 mod tables;
+mod versions;
 mod why;
 
 use std::ffi::OsString;
@@ -171,12 +173,18 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Schema { table } => list::schema(&session, &table, console).await,
         Command::Drop(drop) => tables::drop(&session, &drop, console).await,
         Command::Rename { from, to } => tables::rename(&session, &from, &to, console).await,
-        Command::Restore { place, name } => {
+        Command::Restore { place, to: Some(to), .. } => {
+            versions::go_back(&session, &place, &to, console).await
+        }
+        Command::Restore { place, name, to: None } => {
             restore::restore(&session, &place, name.as_deref(), console).await
         }
         Command::Compact { place } => compact::compact(&session, &place, console).await,
+        Command::Show { table } => versions::show(&session, &table, console).await,
+        Command::Diff { from, to } => versions::diff(&session, &from, to.as_deref(), console).await,
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
         Command::Catalog { action } => catalog::catalog(&session, &action, console).await,
+        Command::Doctor => doctor::doctor(&session, console).await,
         Command::Fsck(fsck) => fsck::fsck(&session, &fsck, console).await,
         Command::Serve(serve) => serve::serve(&session, &serve, console).await,
         Command::Mount(mount) => mount::mount(&session, &mount, console).await,
@@ -229,5 +237,7 @@ fn completions(shell: clap_complete::Shell, console: &mut Console) -> Result<Exi
     Ok(Exit::Ok)
 }
 
+#[cfg(test)]
+mod ops_tests;
 #[cfg(test)]
 mod tests;

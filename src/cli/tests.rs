@@ -33,7 +33,7 @@ impl Write for Broken {
 const NOBODY: Terminals = Terminals { input: false, error: false };
 
 /// One invocation: exit code, output, complaints.
-fn mountable(lake: &str, arguments: &[&str]) -> (u8, String, String) {
+pub(super) fn mountable(lake: &str, arguments: &[&str]) -> (u8, String, String) {
     let (out, err) = (Shared::default(), Shared::default());
     let mut console = Console::new(Box::new(out.clone()), Box::new(err.clone()), NOBODY);
     let dir = std::env::temp_dir().display().to_string();
@@ -105,13 +105,13 @@ fn reader_that_goes_away_is_no_failure() {
 }
 
 /// A lake of its own in a directory, with files beside it.
-struct Lab {
+pub(super) struct Lab {
     dir: tempfile::TempDir,
-    lake: String,
+    pub(super) lake: String,
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let lake = dir.path().join("lake").display().to_string();
         let lab = Self { dir, lake };
@@ -119,18 +119,18 @@ impl Lab {
         lab
     }
 
-    fn run(&self, arguments: &[&str]) -> (u8, String, String) {
+    pub(super) fn run(&self, arguments: &[&str]) -> (u8, String, String) {
         mountable(&self.lake, arguments)
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(super) fn file(&self, name: &str, text: &str) -> String {
         let path = self.dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
     }
 
     #[track_caller]
-    fn ok(&self, arguments: &[&str]) -> String {
+    pub(super) fn ok(&self, arguments: &[&str]) -> String {
         let (code, out, err) = self.run(arguments);
         assert_eq!(code, 0, "{arguments:?}: {err}");
         out

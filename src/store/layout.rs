@@ -24,6 +24,11 @@ pub(super) const CREATE_ONLY_PROBE: &str = ".mountable/create-only";
 /// File of the embedded catalogue in a local lake's directory.
 pub const EMBEDDED_CATALOG: &str = ".mountable/catalog.sqlite";
 
+/// An object that is made and removed again to see what the store does.
+pub fn probe(now_ms: i64, hex: &str) -> String {
+    format!(".mountable/probe_{now_ms}_{hex}")
+}
+
 /// Folder of a SuperTable.
 pub fn super_location(id: &SuperId) -> String {
     format!("{}/{}", id.organization, id.super_name)

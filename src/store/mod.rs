@@ -10,6 +10,7 @@ mod folders;
 pub mod layout;
 mod local;
 mod options;
+mod probe;
 mod put;
 mod ranges;
 mod read;
@@ -29,6 +30,7 @@ pub use address::Address;
 pub use folders::{Leftover, folders, leftovers};
 pub use local::LocalStore;
 pub use options::{PythonNames, from_python_names};
+pub use probe::{Probe, probe};
 pub use put::{PutCreate, Retries, put_create, put_create_with, put_overwrite, put_unique};
 pub use read::{
     delete, error_of, exists, get, get_existing, get_range, get_ranges, list, object_path, size,
@@ -110,6 +112,14 @@ pub fn prepare(url: &str) -> Result<()> {
             .with("directory", directory.display()));
     }
     Ok(())
+}
+
+/// The directory of a lake that lies in one.
+pub fn local_directory(url: &str) -> Option<std::path::PathBuf> {
+    match Address::parse(url) {
+        Ok(Address::Local(directory)) => Some(directory),
+        _ => None,
+    }
 }
 
 fn s3(bucket: &str, prefix: &str, mut options: StoreOptions) -> Result<Objects> {

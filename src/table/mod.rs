@@ -38,6 +38,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod together;
+mod travel;
 
 use std::fmt;
 use std::sync::Arc;
@@ -58,6 +59,7 @@ pub use measure::{RowMeasure, SharedMeasure};
 pub use rebuild::{Rebuild, Rebuilt};
 pub use settle::Settled;
 pub use snapshot::{DataFile, Deletes, LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
+pub use travel::FileRun;
 pub use write::{HeldRows, NewFile, NewRows, RowWriter};
 
 use crate::catalog::SharedCatalog;

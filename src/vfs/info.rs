@@ -23,6 +23,8 @@ use crate::lake::{
 const REUSE_NS: u64 = 1_000_000_000;
 /// Refusals shown in an `errors.csv`.
 const REFUSALS_SHOWN: usize = 1_000;
+/// Bytes of a file in `.diff/`: it is kept in memory.
+const DIFF_BYTES_MAX: usize = 4 << 20;
 /// Versions shown in a `history.csv`.
 const HISTORY_SHOWN: usize = 10_000;
 
@@ -105,6 +107,7 @@ impl Vfs {
             Node::Control => Ok(Vec::new()),
             Node::GatewayFile(file) => self.gateway_file(*file).await,
             Node::AboutFile(table, file) => self.about_file(caller, table, *file).await,
+            Node::DiffFile(table, old, new) => self.diff_csv(caller, table, [*old, *new]).await,
             Node::RejectedFile(table, attempt) => {
                 let path = self.rejected_directory(table).join(format!("{attempt}.csv"));
                 Ok(std::fs::read(path).map_err(Error::from)?)
@@ -114,6 +117,31 @@ impl Vfs {
             }
             _ => Err(FsError::WrongType),
         }
+    }
+
+    async fn diff_csv(
+        &self,
+        caller: &Caller,
+        table: &TableId,
+        versions: [u64; 2],
+    ) -> FsResult<Vec<u8>> {
+        let who = self.principal(caller);
+        let [old, new] = versions.map(At::Version);
+        let old = self.lake.snapshot(&who, table, old).await?;
+        let new = self.lake.snapshot(&who, table, new).await?;
+        let mut text = Vec::new();
+        let mut out = |part: &[u8]| {
+            if text.len().saturating_add(part.len()) > DIFF_BYTES_MAX {
+                return Err(Error::new(
+                    ErrorKind::TooLarge,
+                    "the versions differ too much for a file here: use `mountable diff`",
+                ));
+            }
+            text.extend_from_slice(part);
+            Ok(())
+        };
+        self.lake.diff(&who, [&old, &new], &mut out).await?;
+        Ok(text)
     }
 
     async fn gateway_file(&self, file: GatewayFile) -> FsResult<Vec<u8>> {
@@ -424,7 +452,8 @@ fn about_readme(table: &TableId) -> String {
          errors.csv       refused writes with line, column, reason and remedy\n\
          last-error.txt   the last of them in prose\n\
          rejected/        refused text; repair it and append it again\n\
-         .at/VERSION/{name}.csv   the table as it was (or a time: .at/2026-11-21T10:00:00Z)\n"
+         .at/VERSION/{name}.csv   the table as it was (or a time: .at/2026-11-21T10:00:00Z)\n\
+         .diff/A..B.csv   the rows that changed from version A to B\n"
     )
 }
 

@@ -39,6 +39,10 @@ pub(super) enum Node {
     AtVersion(TableId, u64),
     /// `<table>/.at/<version>/<table>.csv`.
     AtFile(TableId, u64),
+    /// `<table>/.diff/`.
+    Diff(TableId),
+    /// `<table>/.diff/<a>..<b>.csv`: what changed from one version to another.
+    DiffFile(TableId, u64, u64),
     /// `<super>/.trash/`.
     Trash(SuperId),
     /// `<super>/.trash/<name>.csv`.
@@ -182,6 +186,8 @@ impl Node {
             Self::At(id) => format!("at:{id}"),
             Self::AtVersion(id, version) => format!("at-version:{id}:{version}"),
             Self::AtFile(id, version) => format!("at-file:{id}:{version}"),
+            Self::Diff(id) => format!("diff:{id}"),
+            Self::DiffFile(id, old, new) => format!("diff-file:{id}:{old}..{new}"),
             Self::Trash(id) => format!("trash:{id}"),
             Self::TrashFile(id, name) => format!("trash-file:{id}:{name}"),
             Self::SuperErrors(id) => format!("super-errors:{id}"),
@@ -226,6 +232,12 @@ impl Node {
                 let (id, version) = pair()?;
                 Self::AtFile(id, version.parse().ok()?)
             }
+            "diff" => Self::Diff(table()?),
+            "diff-file" => {
+                let (id, versions) = pair()?;
+                let (old, new) = versions.split_once("..")?;
+                Self::DiffFile(id, old.parse().ok()?, new.parse().ok()?)
+            }
             "trash" => Self::Trash(SuperId::parse(rest).ok()?),
             "trash-file" => {
                 let (id, name) = rest.split_once(':')?;
@@ -244,7 +256,10 @@ impl Node {
             Self::GatewayFile(_) => Self::Gateway,
             Self::Super(id) => Self::Org(id.organization.clone()),
             Self::Table(id) | Self::About(id) => Self::Super(id.super_id()),
-            Self::AboutFile(id, _) | Self::Rejected(id) | Self::At(id) => Self::About(id.clone()),
+            Self::AboutFile(id, _) | Self::Rejected(id) | Self::At(id) | Self::Diff(id) => {
+                Self::About(id.clone())
+            }
+            Self::DiffFile(id, ..) => Self::Diff(id.clone()),
             Self::RejectedFile(id, _) => Self::Rejected(id.clone()),
             Self::AtVersion(id, _) => Self::At(id.clone()),
             Self::AtFile(id, version) => Self::AtVersion(id.clone(), *version),
@@ -266,6 +281,7 @@ impl Node {
             | Self::Rejected(_)
             | Self::At(_)
             | Self::AtVersion(..)
+            | Self::Diff(_)
             | Self::Trash(_) => Some(true),
             _ => Some(false),
         }
@@ -326,6 +342,8 @@ mod tests {
             Node::Rejected(table.clone()),
             Node::RejectedFile(table.clone(), "x:1".to_owned()),
             Node::At(table.clone()),
+            Node::Diff(table.clone()),
+            Node::DiffFile(table.clone(), 3, 17),
             Node::AtVersion(table.clone(), 7),
             Node::AtFile(table.clone(), 7),
             Node::Trash(table.super_id()),

@@ -12,7 +12,7 @@ use super::slot::Slot;
 use super::tables::Shown;
 use super::{Attr, Caller, DirEntry, DirPage, Entry, FileKind, FsError, FsResult, Handle, access};
 use crate::error::{Error, ErrorKind};
-use crate::lake::{At, OrgName, Page, Snapshot, SuperId, TableId};
+use crate::lake::{At, OrgName, Page, Reference, Snapshot, SuperId, TableId};
 
 impl Vfs {
     /// What a client gets for a node that is no table.
@@ -71,7 +71,7 @@ impl Vfs {
             node if node.is_directory() == Some(true) => {
                 let mut attr =
                     attr::directory(self.owner, inode, writable, self.directory_time(inode));
-                if matches!(node, Node::At(_) | Node::AtVersion(..)) {
+                if matches!(node, Node::At(_) | Node::AtVersion(..) | Node::Diff(_)) {
                     attr.mode = 0o555;
                     attr.fsid = FSID_REPEATED;
                 }
@@ -194,6 +194,7 @@ impl Vfs {
                 let file = format!("{}.csv", table.simple_name);
                 (text == file).then(|| Node::AtFile(table.clone(), *version))
             }
+            Node::Diff(table) => self.diff_child(caller, table, text).await?,
             Node::Rejected(table) => {
                 let attempt = text.strip_suffix(".csv");
                 let attempt = attempt.filter(|name| self.rejected(table).contains_key(*name));
@@ -212,6 +213,7 @@ impl Vfs {
         match name {
             "rejected" => Some(Node::Rejected(table.clone())),
             ".at" => Some(Node::At(table.clone())),
+            ".diff" => Some(Node::Diff(table.clone())),
             name => {
                 let file = AboutFile::ALL.into_iter().find(|file| file.name() == name)?;
                 Some(Node::AboutFile(table.clone(), file))
@@ -225,18 +227,38 @@ impl Vfs {
         table: &TableId,
         name: &str,
     ) -> FsResult<Option<Node>> {
-        let at = match name.trim_start_matches('v').parse::<u64>() {
-            Ok(version) => At::Version(version),
-            Err(_) => match crate::clock::parse_rfc3339(name) {
-                Some(ns) => At::Time(ns.div_euclid(1_000_000)),
-                None => return Ok(None),
-            },
-        };
-        match self.lake.snapshot(&self.principal(caller), table, at).await {
+        let Ok(reference) = Reference::parse(name) else { return Ok(None) };
+        match self.lake.resolve(&self.principal(caller), table, reference).await {
             Ok(snapshot) => Ok(Some(Node::AtVersion(table.clone(), snapshot.version))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// `<a>..<b>.csv`; a side that is left out is the newest version.
+    async fn diff_child(
+        &self,
+        caller: &Caller,
+        table: &TableId,
+        name: &str,
+    ) -> FsResult<Option<Node>> {
+        let sides = name.strip_suffix(".csv").and_then(|stem| stem.split_once(".."));
+        let Some((old, new)) = sides else { return Ok(None) };
+        let mut versions = [0; 2];
+        for (side, version) in [old, new].into_iter().zip(&mut versions) {
+            let reference = match side {
+                "" => Ok(Reference::NEWEST),
+                side => Reference::parse(side),
+            };
+            let Ok(reference) = reference else { return Ok(None) };
+            match self.lake.resolve(&self.principal(caller), table, reference).await {
+                Ok(snapshot) => *version = snapshot.version,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let [old, new] = versions;
+        Ok(Some(Node::DiffFile(table.clone(), old, new)))
     }
 
     /// Whether a table exists in the lake.

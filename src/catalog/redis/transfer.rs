@@ -97,7 +97,9 @@ impl Transfer for RedisCatalog {
                     self.call::<i64>(action, request).await?;
                 }
             }
-            Held::Events(events) => self.hold_events(&entry.key, events).await?,
+            Held::Events(events) => {
+                self.hold_events(std::slice::from_ref(&entry.key), events).await?
+            }
         }
         Ok(())
     }
@@ -106,12 +108,12 @@ impl Transfer for RedisCatalog {
 impl RedisCatalog {
     async fn hold_events(
         &self,
-        key: &String,
+        keys: &[String],
         events: &[(Option<String>, AuditFields)],
     ) -> Result<()> {
         let mut number = 0_u64;
         for page in events.chunks(ELEMENTS_PER_CALL) {
-            let request = Request::script(scripts::RESTORE_STREAM, std::slice::from_ref(key));
+            let request = Request::script(scripts::RESTORE_STREAM, keys);
             let mut request = request.arg(page.len());
             for (id, fields) in page {
                 number = number.saturating_add(1);

@@ -267,3 +267,33 @@ async fn objects_that_nothing_refers_to_are_named() {
     assert_eq!(orphans[0].object.as_deref(), Some(&*rows.files[0].file.path));
     assert_eq!(orphans[0].severity, Severity::Note);
 }
+
+#[tokio::test]
+async fn a_table_that_went_back_is_sound_and_gives_no_row_id_twice() {
+    let lab = Lab::with_super().await;
+    let table = lived(&lab).await;
+    let second = table.snapshot(At::Version(2)).await.expect("version");
+    let done = committed(table.go_back(&second, by("restore"), Vec::new()).await);
+    assert_eq!((done.version, done.lineage.inserted, done.lineage.deleted), (4, 1, 1));
+    assert_eq!(text(&table).await, "1=a 2=b 3=c 4=d 5=e");
+    append(&table, &[(6, "f")]).await;
+    assert_eq!(text(&lab.table("orders")).await, "1=a 2=b 3=c 4=d 5=e 6=f");
+    assert_eq!(findings(&lab.table("orders"), Depth::Text).await, Vec::<String>::new());
+    let again = table.go_back(&latest(&table).await, by("restore"), Vec::new()).await;
+    assert!(matches!(again, Ok(CommitOutcome::Unchanged { .. })), "{again:?}");
+}
+
+/// An edit that was made against a version from before the table went back lands on what is there.
+#[tokio::test]
+async fn an_edit_from_before_lands_on_what_came_back() {
+    let lab = Lab::with_super().await;
+    let table = lived(&lab).await;
+    let base = latest(&table).await;
+    let second = table.snapshot(At::Version(2)).await.expect("version");
+    committed(table.go_back(&second, by("restore"), Vec::new()).await);
+    committed(try_edit(&table, &base, &[(4, 1, 1)], &[(5, "E")]).await);
+    assert_eq!(text(&table).await, "1=a 2=b 3=c 4=d 5=E");
+    let gone = try_edit(&table, &base, &[(1, 1, 1)], &[(2, "BB")]).await;
+    assert!(matches!(gone, Ok(CommitOutcome::Conflict { .. })), "{gone:?}");
+    assert_eq!(findings(&lab.table("orders"), Depth::Text).await, Vec::<String>::new());
+}

@@ -1,6 +1,7 @@
 //! Fixtures of the stories.
 
 mod client;
+pub(crate) mod counting;
 mod lab;
 
 pub(crate) use client::{Client, File};
