@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::table::Table;
 use crate::table::commit::{NextDocument, Published};
 use crate::table::layout::Layout;
+use crate::table::lock::Hold;
 use crate::table::settle::Look;
 use crate::table::snapshot::{DataFile, Lineage, Snapshot};
 use crate::table::{CommitOutcome, layout};
@@ -49,8 +50,13 @@ impl Table {
         audit: Vec<AuditFields>,
     ) -> Result<CommitOutcome> {
         let lease = self.lock().await?;
-        let done = Box::pin(self.go_back_locked(to, self.named(lineage), audit)).await;
-        self.unlock(lease).await;
+        let hold = Hold::of(&lease);
+        let done = Box::pin(self.go_back_locked(to, self.named(lineage), audit, &hold)).await;
+        if hold.is_released() {
+            lease.was_released();
+        } else {
+            self.unlock(lease).await;
+        }
         done
     }
 
@@ -59,6 +65,7 @@ impl Table {
         to: &Arc<Snapshot>,
         mut lineage: Lineage,
         audit: Vec<AuditFields>,
+        hold: &Hold,
     ) -> Result<CommitOutcome> {
         let deadline = self.deadline();
         let target = self.layout(to).await?;
@@ -86,7 +93,7 @@ impl Table {
             };
             let prepared = self.document(tip, new, &Arc::new(placed), &lineage).await?;
             if let Published::Won(snapshot) = self.publish(&prepared, deadline).await? {
-                self.announce(&head, &snapshot, audit, deadline).await;
+                self.announce(&head, &snapshot, audit, (deadline, hold)).await;
                 let (inserted, deleted) = (lineage.inserted, lineage.deleted);
                 return Ok(CommitOutcome::Committed { snapshot, inserted, updated: 0, deleted });
             }

@@ -10,8 +10,8 @@
 
 mod appends;
 mod bad_input;
-mod edits;
 mod compaction;
+mod edits;
 mod model;
 mod names;
 mod opens;
@@ -26,5 +26,5 @@ mod schema;
 mod support;
 mod trash;
 mod verdicts;
-mod wire;
 mod versions;
+mod wire;
