@@ -199,7 +199,7 @@ impl Bench {
 
     async fn last_refusal(&self) -> Refusal {
         let id = Lab::id("t");
-        let refusals = self.lab.another_door().refusals(&id, 2_000).await.unwrap();
+        let refusals = self.lab.another_door().refusals(&id, 16).await.unwrap();
         let last = refusals.last().expect("a refusal").attempt.clone();
         refusals.into_iter().find(|refusal| refusal.attempt == last).expect("the first one")
     }

@@ -216,7 +216,7 @@ async fn story(
 }
 
 fn cases() -> u32 {
-    std::env::var("PROPERTY_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
+    std::env::var("PROPERTY_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(16)
 }
 
 #[test]
