@@ -149,7 +149,7 @@ fn nothing_is_lost_in_the_long_scenarios() {
 }
 
 /// A new table of an old name is not linked to the old trunk. A catalogue that is rolled back to
-/// before both leads to the old one: nothing is lost, but only `mountable rebuild` finds it.
+/// before both leads to the old one: nothing is lost, but only `mountable fsck --rebuild` finds it.
 #[test]
 fn a_name_used_again_may_need_a_rebuild_after_a_failover() {
     let scenario = scenario(
