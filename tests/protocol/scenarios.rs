@@ -148,6 +148,22 @@ fn nothing_is_lost_in_the_long_scenarios() {
     }
 }
 
+/// A new table of an old name is not linked to the old trunk. A catalogue that is rolled back to
+/// before both leads to the old one: nothing is lost, but only `mountable fsck --rebuild` finds it.
+#[test]
+fn a_name_used_again_may_need_a_rebuild_after_a_failover() {
+    let scenario = scenario(
+        "drop and recreate, failover",
+        &[&[Commit(0), Drop, Create, Commit(0)]],
+        &[],
+        faults(0, 1, 0, 0),
+    );
+    let found = explore(&scenario, STATES_MAX);
+    line(&scenario, &found);
+    assert!(found.complete && found.unreachable > 0, "the documentation is wrong: {found:?}");
+    assert_eq!(found.broken(), found.unreachable);
+}
+
 /// Each of these must break a promise in each scenario named, or the model sees nothing.
 #[test]
 fn losing_protocols_lose() {
