@@ -2,6 +2,7 @@
 the same tables and the same exit codes; then what only FUSE has: open, close, the user's own mount.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -123,28 +124,22 @@ def a_killed_writer_changes_nothing(env):
 
 @case(seconds_max=180)
 def a_reader_keeps_its_version_while_commits_land(env):
-    """Each open file shows the version that it was opened on, to the end; a new one the newest."""
+    """Whatever others commit, an open file shows the version that it was opened on, to the end; a new
+    open shows the newest. (What is saved through the same mount shows at once, as in any file.)"""
     text = large()
     host, lab, directory = served(env, "readers", text)
     with open(f"{directory}/t.csv", "rb") as old:
         first = old.read(100_000)
-        for i in range(50):
-            host.check(f"echo {90000 + i},late,{i} >> {directory}/t.csv")
-            if i == 25:
-                # Another program's commit.
-                lab.load("acme/shop/t", "id,name,qty\n80000,other,1\n", mode="append")
-        with open(f"{directory}/t.csv", "rb") as new:
-            newest = new.read()
+        for i in range(10):
+            lab.load("acme/shop/t", f"id,name,qty\n{80000 + i},other,{i}\n", mode="append")
+        newest = host.check(f"cat {directory}/t.csv").out
+        # Longer than timing.reader.
         time.sleep(6)
         got = first + old.read()
-        assert os.fstat(old.fileno()).st_size == len(text)
+        assert os.fstat(old.fileno()).st_size == len(text), "the size moved"
     assert got == text.encode(), difference(got, text.encode())
-    late = "".join(f"{90000 + i},late,{i}\n" for i in range(50))
-    rows = newest.decode().splitlines()
-    assert len(rows) == text.count("\n") + 51 and "80000,other,1" in rows, len(rows)
-    assert [r for r in rows if ",late," in r] == late.splitlines()
-    engine = lab.cat("acme/shop/t")
-    assert engine == newest, difference(newest, engine)
+    wanted = text + "".join(f"{80000 + i},other,{i}\n" for i in range(10))
+    assert newest == wanted.encode(), difference(newest, wanted.encode())
 
 
 @case
@@ -210,11 +205,12 @@ def every_acknowledged_row_is_there_after_kills_and_remounts(env):
     thread = threading.Thread(target=append)
     thread.start()
     try:
-        for _ in range(8):
-            time.sleep(1)
+        for round in range(8):
+            deadline = time.monotonic() + 20
+            while len(acknowledged) < 3 * (round + 1) and time.monotonic() < deadline:
+                time.sleep(0.05)
             lab.kill9()
             lab.start()
-        time.sleep(1)
     finally:
         stop.set()
         thread.join()
@@ -241,7 +237,8 @@ def a_killed_gateway_leaves_no_mount(env):
         pass
     else:
         raise AssertionError("the dead gateway answers")
-    file.close()
+    with contextlib.suppress(OSError):
+        file.close()
     lab.wait_unmounted()
     assert host.check(f"ls -A {lab.mount()}").text == "", "something stands below the mount"
     lab.start()
@@ -284,7 +281,8 @@ def sigterm_finishes_saves_and_unmounts(env):
 @case
 def sigterm_takes_a_mount_in_use_away(env):
     host, lab, directory = served(env, "busy")
-    with open(f"{directory}/t.csv", "rb") as file:
+    # Its close fails: the gateway is gone by then.
+    with contextlib.suppress(OSError), open(f"{directory}/t.csv", "rb") as file:
         file.read(1)
         assert lab.stop() == 0, lab.log()
         assert not lab.mounted(), "still mounted"

@@ -47,7 +47,7 @@ class FuseLab(Lab):
                 raise LabError(f"gateway does not mount: {self.log()}")
             time.sleep(0.02)
         line = self.process.stdout.readline()
-        if not line.startswith(b"mounted "):
+        if not line.startswith((b"mounted ", b"serving ")):
             raise LabError(f"gateway says {line!r}: {self.log()}")
         return self
 
