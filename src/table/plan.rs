@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::error::{Error, Result};
 use crate::table::Table;
-use crate::table::changeset::{ChangeSet, ConflictReason, OnExistingKey, RowConflict};
+use crate::table::changeset::{ChangeSet, ConflictReason, Edit, OnExistingKey, RowConflict};
 use crate::table::deletes::DeadRows;
 use crate::table::edits::{self, Edited};
 use crate::table::incoming::StoredRows;
@@ -169,7 +169,8 @@ impl Table {
         tip: &Arc<Snapshot>,
         tip_layout: &Layout,
     ) -> Result<Rebased> {
-        if tip.path == change.base.path {
+        let only_appends = change.edits.iter().all(|edit| edit.at == Edit::END && edit.remove == 0);
+        if tip.path == change.base.path || only_appends {
             return Ok(Rebased::Moves(rebase::direct(&change.edits, tip_layout.rows())?));
         }
         let base = self.layout(&change.base).await?;
