@@ -113,7 +113,7 @@ def two_gateways_race_and_one_put_wins(env):
         acknowledged = done.text.split()
         # Some give up: an append fails as long as others keep making its handle old.
         refused = done.err.count(b"Stale file handle")
-        env.note(f"two gateways, four appenders: {len(acknowledged)} of 32, {refused} stale handles")
+        env.note(f"2 gateways, 4 appenders: {len(acknowledged)} of 32, {refused} stale handles")
         assert len(acknowledged) >= 16, done
         rows_once(one, acknowledged)
         # Locks aside: writers that never met all want to be the one that makes the table.
