@@ -39,7 +39,7 @@ def render(bench, report):
     for name in times:
         group, _, kind = name.partition(".")
         if group == "type_render":
-            pairs.append((name, f"type_arrow_csv.{kind}", f"type {kind}, beside arrow-csv", 2.0))
+            pairs.append((name, f"type_arrow.{kind}", f"type {kind}, beside arrow-csv", 2.0))
     for ours, peer, what, target in pairs:
         if ours in times and peer in times:
             report.compare("render", what, times[ours], times[peer], target)
