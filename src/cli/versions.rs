@@ -13,7 +13,8 @@ pub(super) async fn show(session: &Session, text: &str, console: &mut Console) -
     let (table, reference) = address::table_at(text)?;
     let lake = session.lake().await?;
     let snapshot = lake.resolve(&session.who(), &table, reference).await?;
-    let row = LogRow::of(&lake.with_counts(&snapshot).await?);
+    let counted = lake.with_counts(&snapshot).await?;
+    let row = LogRow::of(&counted);
     if console.form == Form::Json {
         console.json(&row)?;
         return Ok(Exit::Ok);
