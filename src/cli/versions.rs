@@ -13,7 +13,8 @@ pub(super) async fn show(session: &Session, text: &str, console: &mut Console) -
     let (table, reference) = address::table_at(text)?;
     let lake = session.lake().await?;
     let snapshot = lake.resolve(&session.who(), &table, reference).await?;
-    let rows: Vec<LogRow> = LogRow::of(&*lake.with_counts(&snapshot).await?).collect();
+    let counted = lake.with_counts(&snapshot).await?;
+    let rows: Vec<LogRow> = LogRow::of(&counted).collect();
     if console.form == Form::Json {
         console.json(&rows)?;
         return Ok(Exit::Ok);
