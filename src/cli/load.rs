@@ -253,7 +253,7 @@ async fn write_piece(
         return Err(error);
     }
     read?;
-    writer.hold().await
+    writer.finish().await
 }
 
 fn change(mode: Mode, base: Arc<Snapshot>, plan: Plan, rows: NewRows) -> ChangeSet {

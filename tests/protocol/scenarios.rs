@@ -217,5 +217,5 @@ fn every_rule_is_needed() {
         };
         assert!(count > 0, "{protocol:?} keeps its promises: {found:?}");
     }
-    count(&format!("protocol model, rules taken away: 6 of 6 are noticed"));
+    count("protocol model, rules taken away: 6 of 6 are noticed");
 }

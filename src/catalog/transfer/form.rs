@@ -41,7 +41,7 @@ impl Exported {
                 let pairs = fields.iter().map(|(name, value)| json!([name, bytes_to_json(value)]));
                 ("fields", pairs.collect())
             }
-            Held::List(list) => ("list", list.iter().map(|value| bytes_to_json(value)).collect()),
+            Held::List(list) => ("list", list.iter().map(bytes_to_json).collect()),
             Held::Events(events) => {
                 let lines = events.iter().map(|(id, fields)| json!({"id": id, "fields": fields}));
                 ("events", lines.collect())

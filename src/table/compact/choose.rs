@@ -55,7 +55,7 @@ pub(super) fn choose(
     }
     let few = tier.len() < settings.files_min.max(2);
     // Small files go along with others that are rewritten anyway, as they may lie between them.
-    if few && !(fragmented && !wanted.is_empty()) {
+    if few && (wanted.is_empty() || !fragmented) {
         tier.clear();
     }
     wanted.extend(tier);
