@@ -20,11 +20,45 @@ const ROWS: i64 = 20_000;
 
 /// Names of the columns that `column` makes.
 const KINDS: &[&str] = &[
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",
-    "float32", "float64", "decimal32", "decimal64", "decimal128", "decimal256", "date32", "date64",
-    "time32s", "time32ms", "time64us", "time64ns", "timestamp_s", "timestamp_ms", "timestamp_us",
-    "timestamp_ns", "timestamp_utc", "duration_s", "duration_us", "text", "text_quoted",
-    "text_view", "text_large", "dictionary", "binary", "binary_fixed", "list", "struct", "map",
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "decimal32",
+    "decimal64",
+    "decimal128",
+    "decimal256",
+    "date32",
+    "date64",
+    "time32s",
+    "time32ms",
+    "time64us",
+    "time64ns",
+    "timestamp_s",
+    "timestamp_ms",
+    "timestamp_us",
+    "timestamp_ns",
+    "timestamp_utc",
+    "duration_s",
+    "duration_us",
+    "text",
+    "text_quoted",
+    "text_view",
+    "text_large",
+    "dictionary",
+    "binary",
+    "binary_fixed",
+    "list",
+    "struct",
+    "map",
 ];
 
 fn spread(row: i64) -> i64 {
@@ -51,16 +85,18 @@ fn numbers(limit: i64, data_type: &DataType) -> ArrayRef {
 }
 
 fn texts(make: impl Fn(i64) -> String) -> StringArray {
-    (0..ROWS).map(|row| (row % 7 > 0).then(|| make((spread(row) >> 3).rem_euclid(100_000)))).collect()
+    (0..ROWS)
+        .map(|row| (row % 7 > 0).then(|| make((spread(row) >> 3).rem_euclid(100_000))))
+        .collect()
 }
 
 fn column(kind: &str) -> ArrayRef {
     use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
     let day = 86_400_i64;
     match kind {
-        "bool" => Arc::new(BooleanArray::from_iter((0..ROWS).map(|row| {
-            (row % 7 > 0).then(|| spread(row) % 3 == 0)
-        }))),
+        "bool" => Arc::new(BooleanArray::from_iter(
+            (0..ROWS).map(|row| (row % 7 > 0).then(|| spread(row) % 3 == 0)),
+        )),
         "int8" => numbers(128, &DataType::Int8),
         "int16" => numbers(1 << 15, &DataType::Int16),
         "int32" => numbers(1 << 31, &DataType::Int32),

@@ -39,10 +39,8 @@ fn admin() -> Principal {
 }
 
 async fn table(lake: &Lake, id: &TableId) {
-    let columns = vec![
-        Field::new("id", DataType::Int64, true),
-        Field::new("name", DataType::Utf8, true),
-    ];
+    let columns =
+        vec![Field::new("id", DataType::Int64, true), Field::new("name", DataType::Utf8, true)];
     let schema = Arc::new(Schema::new(columns));
     let rows = RecordBatch::try_new(
         schema.clone(),

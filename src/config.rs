@@ -184,6 +184,8 @@ pub struct Limits {
     pub staged_file_bytes_max: u64,
     /// All staged files together, in bytes.
     pub staged_bytes_max: u64,
+    /// Offset indexes of other writers' files that are kept on disk.
+    pub index_bytes_max: u64,
     /// Longest CSV record, in bytes.
     pub record_text_bytes_max: u64,
     /// Most columns of a table.
@@ -245,6 +247,7 @@ impl Default for Limits {
             replies_kept: 4096,
             staged_file_bytes_max: 16 << 30,
             staged_bytes_max: 32 << 30,
+            index_bytes_max: 256 << 20,
             record_text_bytes_max: 16 << 20,
             columns_max: 16_384,
             refusals_kept: 10_000,

@@ -18,6 +18,7 @@ use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
 use crate::telemetry;
 use crate::view::{ViewSettings, Views};
 
+mod listing;
 mod names;
 mod refusals;
 
@@ -29,7 +30,11 @@ pub use crate::table::changeset::{
 pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
 pub use crate::view::CsvView;
+pub use listing::{Listing, Page};
 pub use refusals::Refusal;
+
+/// Tables whose newest snapshots are kept although nobody asks for them; a power of two.
+const POINTERS_MAX: usize = 4_096;
 
 /// A lake, opened. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,6 +51,7 @@ struct Inner {
     /// The newest snapshot of each table and when it was fetched.
     pointers: Mutex<HashMap<TableId, (u64, Arc<Snapshot>)>>,
     pointer_ns: u64,
+    listings: listing::Listings,
     refusals_kept: usize,
 }
 
@@ -102,6 +108,7 @@ impl Lake {
                 // Rendered blocks and indexes are most of what is worth keeping.
                 cache_bytes: settings.cache_bytes / 4 * 3,
                 index_dir,
+                index_dir_bytes: settings.limits.index_bytes_max,
                 ..ViewSettings::default()
             },
         ));
@@ -115,6 +122,7 @@ impl Lake {
             caches: Arc::new(TableCaches::new(settings.cache_bytes / 4)),
             pointers: Mutex::new(HashMap::new()),
             pointer_ns: u64::try_from(settings.timing.pointer.as_nanos()).unwrap_or(0),
+            listings: listing::Listings::default(),
             refusals_kept: settings.limits.refusals_kept,
         })))
     }
@@ -183,6 +191,12 @@ impl Lake {
     fn remember(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
         let now = self.0.clock.monotonic_ns();
         let mut pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = pointers.len() >= POINTERS_MAX && pointers.len().is_power_of_two();
+        if full && !pointers.contains_key(&snapshot.table) {
+            // What is out of date only saves a comparison. Looked through when the number has
+            // doubled, so that a listing of very many tables does not do it for each.
+            pointers.retain(|_, (fetched, _)| now.saturating_sub(*fetched) < self.0.pointer_ns);
+        }
         let entry =
             pointers.entry(snapshot.table.clone()).or_insert_with(|| (now, Arc::clone(&snapshot)));
         // The same version is kept as the same object, so that views of it are shared; an answer
@@ -311,7 +325,9 @@ impl Lake {
             .with("table", id));
         }
         let lineage = self.lineage(who, "create", "");
-        let snapshot = self.table(id).create(schema, config, lineage).await?;
+        let created = self.table(id).create(schema, config, lineage).await;
+        self.0.listings.changed();
+        let snapshot = created?;
         let event = self.event(who, id, "table_create", serde_json::json!({}));
         if let Err(error) = self.0.catalog.audit(&id.organization, &event).await {
             tracing::warn!(table = %id, %error, "go on without the audit event of a creation");
@@ -373,6 +389,7 @@ impl Lake {
         let mut lineage = self.lineage(who, operation, message);
         write_id.clone_into(&mut lineage.write_id);
         let outcome = self.table(id).commit(change, lineage, audit).await;
+        self.0.listings.changed();
         match outcome {
             Ok(CommitOutcome::Committed { snapshot, inserted, updated, deleted }) => {
                 telemetry::COMMITS.add(1);
@@ -412,6 +429,7 @@ impl Lake {
         self.forget(id);
         let dropped = self.table(id).drop(self.lineage(who, "drop", ""), audit).await;
         self.forget(id);
+        self.0.listings.changed();
         dropped.map(|_| ())
     }
 
@@ -463,8 +481,9 @@ impl Lake {
         let detail = serde_json::json!({"from": trash_name});
         let audit = self.event(who, &table, "table_restore", detail);
         let lineage = self.lineage(who, "restore", trash_name);
-        let snapshot = self.table(&table).restore_dropped(trash_name, lineage, audit).await?;
-        Ok(self.remember(snapshot))
+        let restored = self.table(&table).restore_dropped(trash_name, lineage, audit).await;
+        self.0.listings.changed();
+        Ok(self.remember(restored?))
     }
 
     /// Renames a table, also between SuperTables; its history goes with it.
@@ -486,6 +505,7 @@ impl Lake {
         let renamed = self.table(from).rename(to, lineage, audit).await;
         self.forget(from);
         self.forget(to);
+        self.0.listings.changed();
         Ok(self.remember(renamed?))
     }
 }

@@ -94,6 +94,8 @@ counters! {
     ROWS_INSERTED, "rows_inserted_total", Rows, "Rows inserted by commits.";
     ROWS_UPDATED, "rows_updated_total", Rows, "Rows replaced by commits.";
     ROWS_DELETED, "rows_deleted_total", Rows, "Rows removed by commits.";
+    CATALOG_ROUND_TRIPS, "catalog_round_trips_total", Count,
+        "Calls of the catalogue: round trips to Redis, transactions of SQLite.";
     SAVES_REFUSED, "saves_refused_total", Count, "Saves refused and recorded in errors.csv.";
 }
 

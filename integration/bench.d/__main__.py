@@ -22,7 +22,7 @@ def main():
     options = parser.parse_args()
     if options.short:
         options.rounds = 1
-    bench, report = Bench(options), Report()
+    bench, report = Bench(options), Report(judge=not options.short)
     today = datetime.date.today()
     load = " ".join(f"{load:.1f}" for load in os.getloadavg())
     print(f"{today}, {os.cpu_count()} cores, load average {load} before, {options.rounds} rounds; "

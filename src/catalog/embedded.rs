@@ -27,6 +27,7 @@ use super::{
 use crate::clock::{SharedClock, now_ms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::{OrgName, SimpleName, SuperId, SuperName, TableId};
+use crate::telemetry;
 
 /// Attempts to open a file that another process is making at the same moment.
 const OPEN_ATTEMPTS: u32 = 20;
@@ -161,6 +162,7 @@ fn lock(link: &Mutex<Link>) -> MutexGuard<'_, Link> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    telemetry::CATALOG_ROUND_TRIPS.add(1);
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::internal("run catalogue call").caused_by(error))?

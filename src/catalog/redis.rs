@@ -25,8 +25,8 @@ use crate::ident::{OrgName, SimpleName, SuperId, SuperName, TableId};
 
 /// Keys that the server looks at per SCAN call.
 const SCAN_COUNT: usize = 5_000;
-/// Leaves fetched by one call.
-const LEAVES_PER_CALL: usize = 256;
+/// The same where the values of the keys that fit are fetched along.
+const LEAVES_SCAN_COUNT: usize = 16_384;
 /// Keys removed by one call.
 const KEYS_PER_REMOVAL: usize = 500;
 
@@ -283,25 +283,27 @@ impl Catalog for RedisCatalog {
         let prefix = keys::leaf_prefix(id);
         // The set of table names would be cheaper, but other writers leave gaps in it when they
         // crash, and keep dropped tables.
-        let found = self.scan("list tables", &format!("{prefix}*")).await?;
-        let names: Vec<(SimpleName, String)> = found
-            .into_iter()
-            .filter_map(|key| Some((keys::parse_leaf(&prefix, &key)?, key)))
-            .collect();
-        let mut leaves = Vec::with_capacity(names.len());
-        for page in names.chunks(LEAVES_PER_CALL) {
-            let mut request = Request::command("MGET");
-            for (_, key) in page {
-                request = request.arg(key);
+        let mut leaves = BTreeMap::new();
+        let mut cursor = "0".to_owned();
+        loop {
+            let request = Request::script(scripts::LEAVES, &[]).arg(&cursor);
+            let request = request.arg(format!("{prefix}*")).arg(LEAVES_SCAN_COUNT);
+            let page: Answer<(String, Vec<Vec<u8>>, Vec<Option<Vec<u8>>>)> =
+                self.call("list tables", request).await?;
+            let (next, keys, values) = page.value;
+            for (key, raw) in keys.into_iter().zip(values) {
+                let name = String::from_utf8(key).ok();
+                let name = name.and_then(|key| keys::parse_leaf(&prefix, &key));
+                // A key that is no text is no leaf.
+                if let (Some(name), Some(raw)) = (name, raw) {
+                    leaves.insert(name, Leaf { raw: raw.into() });
+                }
             }
-            let values: Vec<Option<Vec<u8>>> = self.call("read tables", request).await?.value;
-            for ((name, _), raw) in page.iter().zip(values) {
-                // A table that was dropped between the two calls is not there.
-                leaves.extend(raw.map(|raw| (name.clone(), Leaf { raw: raw.into() })));
+            if next == "0" {
+                return Ok(leaves.into_iter().collect());
             }
+            cursor = next;
         }
-        leaves.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(leaves)
     }
 
     async fn leaf(&self, table: &TableId) -> Result<Option<Leaf>> {

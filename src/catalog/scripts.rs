@@ -28,6 +28,22 @@ end
 /// `ARGV`: as the function `audit` reads it. `KEYS`: stream.
 pub(super) const AUDIT: &str = concat!(audit_function!(), "audit(KEYS[1], 1)\nreturn 1\n");
 
+/// One step of a SCAN together with the values of the keys that it finds.
+///
+/// `ARGV`: cursor, pattern, keys to look at. Returns the next cursor, the keys, and for each its
+/// text or nothing. The keys are found by the script itself, so none is declared; Redis Cluster,
+/// which wants that, is refused when connecting.
+pub(super) const LEAVES: &str = r"
+local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
+local keys, values = page[2], {}
+for first = 1, #keys, 1000 do
+  local last = math.min(first + 999, #keys)
+  local some = redis.call('MGET', unpack(keys, first, last))
+  for i = 1, last - first + 1 do values[first + i - 1] = some[i] end
+end
+return {page[1], keys, values}
+";
+
 /// Compares and swaps a leaf.
 ///
 /// `KEYS`: leaf, root, schema, table names, lock, row ids, audit stream. `ARGV`: 1/0 whether a leaf

@@ -215,6 +215,8 @@ pub static KEYS: &[Key] = &[
     limit_key!("limits.staged_file_bytes_max", staged_file_bytes_max, Bytes,
         "Largest staged file."),
     limit_key!("limits.staged_bytes_max", staged_bytes_max, Bytes, "All staged files together."),
+    limit_key!("limits.index_bytes_max", index_bytes_max, Bytes,
+        "Offset indexes of other writers' files that are kept on disk."),
     limit_key!("limits.record_text_bytes_max", record_text_bytes_max, Bytes, "Longest CSV record."),
     limit_key!("limits.columns_max", columns_max, Count, "Most columns of a table."),
     limit_key!("limits.refusals_kept", refusals_kept, Count, "Refusals kept per table."),

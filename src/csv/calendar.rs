@@ -92,13 +92,24 @@ fn month_days(year: i64, month: u8) -> u8 {
     }
 }
 
+/// Days from the first of March of the year 0 to 1970-01-01.
+const DAYS_BEFORE: i64 = 719_468;
+/// The last day of the year 9999, counted from there.
+const NEAR_DAYS_LAST: u32 = 3_652_364;
+
+/// Whether the text of a day has four digits for the year and is written the short way.
+#[inline]
+pub(super) fn is_near(days: i64) -> bool {
+    (-DAYS_BEFORE..=i64::from(NEAR_DAYS_LAST) - DAYS_BEFORE).contains(&days)
+}
+
 /// Text of a day between March of the year 0 and the end of the year 9999.
 ///
 /// The computation is that of Neri and Schneider (Euclidean affine functions, 2022): 32-bit
 /// multiplications where `civil` needs divisions.
 #[inline]
 fn near_date(days: i64) -> Option<[u8; 10]> {
-    let days = u32::try_from(days + 719_468).ok().filter(|days| *days <= 3_652_364)?;
+    let days = u32::try_from(days + DAYS_BEFORE).ok().filter(|days| *days <= NEAR_DAYS_LAST)?;
     let scaled = 4 * days + 3;
     let century = scaled / 146_097;
     let of_century = scaled % 146_097 / 4;

@@ -10,6 +10,7 @@ use arrow::array::{Array, AsArray, GenericStringArray, OffsetSizeTrait};
 use arrow::datatypes::DataType;
 
 use super::calendar::{SLOT, Slot};
+use super::raw::Validity;
 use super::{quote, raw};
 use crate::error::{Error, Result};
 
@@ -38,6 +39,8 @@ pub(super) struct Cells<'a> {
     slots: Vec<Slot>,
     lengths: Vec<u8>,
     spans: Vec<Span>,
+    /// Texts of the array's dictionary, once they were looked at.
+    entries: Vec<Span>,
     borrowed: &'a [u8],
     owned: Vec<u8>,
 }
@@ -50,6 +53,7 @@ impl<'a> Cells<'a> {
             slots: Vec::new(),
             lengths: Vec::new(),
             spans: Vec::new(),
+            entries: Vec::new(),
             borrowed: &[],
             owned: Vec::new(),
         }
@@ -65,11 +69,14 @@ impl<'a> Cells<'a> {
             DataType::Null => Form::Nothing,
             DataType::Utf8 => self.load_text(array.as_string::<i32>(), rows)?,
             DataType::LargeUtf8 => self.load_text(array.as_string::<i64>(), rows)?,
-            DataType::Dictionary(_, values) => {
-                let chunk = array.slice(rows.start, rows.len());
-                let unpacked = raw::unpack_dictionary(chunk.as_ref(), values)?;
-                self.load_written(unpacked.as_ref(), 0..unpacked.len())?
-            }
+            DataType::Dictionary(_, values) => match self.load_dictionary(array, rows.clone()) {
+                Some(form) => form,
+                None => {
+                    let chunk = array.slice(rows.start, rows.len());
+                    let unpacked = raw::unpack_dictionary(chunk.as_ref(), values)?;
+                    self.load_written(unpacked.as_ref(), 0..unpacked.len())?
+                }
+            },
             other if fits_slots(other) => {
                 raw::fill_slots(array, rows, &mut self.slots, &mut self.lengths)?;
                 Form::Slots
@@ -120,18 +127,48 @@ impl<'a> Cells<'a> {
     fn load_written(&mut self, array: &dyn Array, rows: Range<usize>) -> Result<Form> {
         self.owned.clear();
         self.spans.clear();
-        for row in rows {
-            let start = self.owned.len();
-            if array.is_null(row) {
-                self.spans.push(Span::default());
-                continue;
-            }
-            raw::write_raw(array, row, &mut self.owned)?;
-            let text = self.owned.get(start..).unwrap_or_default();
-            let written = quote::written_length(text);
-            self.spans.push(Span { start, length: text.len(), written });
-        }
+        let (spans, mut start) = (&mut self.spans, 0);
+        // Digits and base64 hold nothing that is quoted.
+        let plain = is_plain(array.data_type());
+        raw::append_texts(array, rows, &mut self.owned, |out, validity| {
+            let text = out.get(start..).unwrap_or_default();
+            spans.push(match validity {
+                Validity::Null => Span::default(),
+                Validity::Valid => {
+                    let written = match text {
+                        [] => 2,
+                        text if plain => text.len(),
+                        text => quote::written_length(text),
+                    };
+                    Span { start, length: text.len(), written }
+                }
+            });
+            start = out.len();
+        })?;
         Ok(Form::Owned)
+    }
+
+    /// Looks at each text of the dictionary once, and takes the texts of the rows from there.
+    fn load_dictionary(&mut self, array: &'a dyn Array, rows: Range<usize>) -> Option<Form> {
+        let dictionary = array.as_any_dictionary_opt()?;
+        let texts = dictionary.values().as_string_opt::<i32>()?;
+        // Looking up is for dictionaries that are small beside what they stand for.
+        if texts.is_empty() || texts.len() > array.len() || texts.null_count() > 0 {
+            return None;
+        }
+        if self.entries.is_empty() {
+            self.load_text(texts, 0..texts.len()).ok()?;
+            self.entries = std::mem::take(&mut self.spans);
+        }
+        self.borrowed = texts.values();
+        self.spans.clear();
+        let chunk = array.slice(rows.start, rows.len());
+        let keys = chunk.as_any_dictionary_opt()?.normalized_keys();
+        let entries = &self.entries;
+        self.spans.extend(keys.into_iter().enumerate().map(|(row, key)| {
+            if chunk.is_null(row) { None } else { entries.get(key).copied() }.unwrap_or_default()
+        }));
+        Some(Form::Borrowed)
     }
 
     /// Bytes of all cells as written.
@@ -186,16 +223,25 @@ impl<'a> Cells<'a> {
     }
 }
 
-#[cold]
 fn copy_quoted(span: &Span, buffer: &[u8], out: &mut [u8], at: usize) -> usize {
     let text = buffer.get(span.start..span.start + span.length).unwrap_or_default();
-    let mut quoted = Vec::with_capacity(span.written);
-    quote::write_quoted(text, &mut quoted);
-    debug_assert_eq!(quoted.len(), span.written);
-    if let Some(place) = out.get_mut(at..at + quoted.len()) {
-        place.copy_from_slice(&quoted);
+    let end = at + span.written;
+    if let Some(place) = out.get_mut(at..end) {
+        quote::fill_quoted(text, place);
     }
-    at + quoted.len()
+    end
+}
+
+/// Types of which no text is ever quoted but the empty one.
+fn is_plain(data_type: &DataType) -> bool {
+    data_type.is_decimal()
+        || matches!(
+            data_type,
+            DataType::Binary
+                | DataType::LargeBinary
+                | DataType::BinaryView
+                | DataType::FixedSizeBinary(_)
+        )
 }
 
 fn fits_slots(data_type: &DataType) -> bool {

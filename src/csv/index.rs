@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 
-use super::{SYSTEM_PREFIX, render};
+use super::{SYSTEM_PREFIX, length};
 use crate::error::{Error, Result};
 
 /// Rows of a block of the indexes that this version writes.
@@ -109,10 +109,10 @@ impl OffsetIndex {
         let mut out = MAGIC.to_vec();
         write_number(self.rows, &mut out);
         write_number(u64::from(self.block_rows), &mut out);
-        write_number(length(self.columns.len()), &mut out);
+        write_number(count_of(self.columns.len()), &mut out);
         for column in &self.columns {
             for text in [&column.name, &column.data_type] {
-                write_number(length(text.len()), &mut out);
+                write_number(count_of(text.len()), &mut out);
                 out.extend_from_slice(text.as_bytes());
             }
             for bytes in &column.bytes {
@@ -197,7 +197,7 @@ fn read_text(rest: &mut &[u8]) -> Option<String> {
     String::from_utf8(text.to_vec()).ok()
 }
 
-fn length(count: usize) -> u64 {
+fn count_of(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
@@ -261,6 +261,14 @@ pub struct IndexBuilder {
 }
 
 impl IndexBuilder {
+    /// Takes the first row that it sees for this row of the file, so that blocks end where those
+    /// of the whole file end; a first block that is cut holds the bytes of its rest.
+    #[must_use]
+    pub fn beginning_at(mut self, row: u64) -> Self {
+        self.rows = row % u64::from(self.block_rows);
+        self
+    }
+
     /// Adds the rows of a batch of any size.
     ///
     /// # Errors
@@ -277,7 +285,7 @@ impl IndexBuilder {
                     return Err(Error::internal("index a batch of another schema"));
                 };
                 let bytes = match super::supported(array.data_type()) {
-                    true => render::text_bytes(array.as_ref(), rows.clone())?,
+                    true => length::text_bytes(array.as_ref(), rows.clone())?,
                     false => 0,
                 };
                 match column.bytes.last_mut() {
@@ -285,7 +293,7 @@ impl IndexBuilder {
                     _ => column.bytes.push(bytes),
                 }
             }
-            self.rows += length(rows.len());
+            self.rows += count_of(rows.len());
             row = rows.end;
         }
         Ok(())

@@ -28,17 +28,22 @@ pub(super) fn parse(text: &[u8]) -> Result<Json, &'static str> {
 /// Appends a text as a JSON string.
 pub(super) fn write_text(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    for byte in text {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+        let (clean, special) = rest.split_at(at);
+        out.extend_from_slice(clean);
+        let Some((byte, behind)) = special.split_first() else { break };
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
-            0..=0x1f => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            other => out.push(*other),
+            other => out.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
         }
+        rest = behind;
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

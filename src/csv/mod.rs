@@ -37,6 +37,7 @@ mod header;
 mod index;
 mod infer;
 mod json;
+mod length;
 mod moment;
 mod nested;
 mod number;
@@ -56,9 +57,10 @@ pub use diff::{Hunk, Text, diff};
 pub use header::parse_header;
 pub use index::{BLOCK_ROWS, ColumnIndex, FOOTER_KEY, IndexBuilder, OffsetIndex};
 pub use infer::TypeInference;
+pub use length::text_bytes;
 pub use parse::Parser;
 pub use rejection::{REJECTIONS_KEPT, ROW_KEPT_BYTES, Rejection};
-pub use render::{render, render_header, text_bytes};
+pub use render::{render, render_header};
 pub use scan::{RecordSplitter, Records};
 
 /// First bytes of the names of columns that tables keep for themselves and never show.

@@ -4,6 +4,7 @@
 //! else an array of `[key, value]` pairs. Booleans, integers and finite floats are JSON literals;
 //! every other value is a JSON string holding the text that it would have as a cell.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -12,7 +13,7 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::concat;
-use arrow::datatypes::{DataType, FieldRef, Fields};
+use arrow::datatypes::{ArrowNativeType, DataType, FieldRef, Fields};
 use arrow::error::ArrowError;
 
 use super::build::{ColumnBuilder, Refused, builder};
@@ -30,10 +31,12 @@ pub(super) fn write_json(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Re
     }
     match array.data_type() {
         DataType::Null => out.extend_from_slice(b"null"),
-        DataType::List(_) => write_items(array.as_list::<i32>().value(row).as_ref(), out)?,
-        DataType::LargeList(_) => write_items(array.as_list::<i64>().value(row).as_ref(), out)?,
-        DataType::FixedSizeList(..) => {
-            write_items(array.as_fixed_size_list().value(row).as_ref(), out)?;
+        DataType::List(_) => write_list(array.as_list::<i32>(), row, out)?,
+        DataType::LargeList(_) => write_list(array.as_list::<i64>(), row, out)?,
+        DataType::FixedSizeList(_, size) => {
+            let (first, size) = (array.as_fixed_size_list().value_offset(row), *size);
+            let items = first.as_usize()..first.as_usize() + size.as_usize();
+            write_items(array.as_fixed_size_list().values().as_ref(), items, out)?;
         }
         DataType::Struct(fields) => {
             let columns = array.as_struct().columns();
@@ -53,16 +56,18 @@ pub(super) fn write_json(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Re
             let value = raw::unpack_dictionary(array.slice(row, 1).as_ref(), values)?;
             write_json(value.as_ref(), 0, out)?;
         }
+        DataType::Utf8 => json::write_text(array.as_string::<i32>().value(row).as_bytes(), out),
+        other if other.is_integer() || *other == DataType::Boolean => {
+            raw::write_raw(array, row, out)?;
+        }
         other => {
-            let mut text = Vec::new();
-            raw::write_raw(array, row, &mut text)?;
-            let finite = matches!(text.as_slice(), [b'0'..=b'9', ..] | [b'-', b'0'..=b'9', ..]);
-            let literal = other.is_integer()
-                || *other == DataType::Boolean
-                || (other.is_floating() && finite);
-            if literal {
-                out.extend_from_slice(&text);
-            } else {
+            let start = out.len();
+            raw::write_raw(array, row, out)?;
+            let text = out.get(start..).unwrap_or_default();
+            let finite = matches!(text, [b'0'..=b'9', ..] | [b'-', b'0'..=b'9', ..]);
+            if !other.is_floating() || !finite {
+                let text = text.to_vec();
+                out.truncate(start);
                 json::write_text(&text, out);
             }
         }
@@ -70,25 +75,43 @@ pub(super) fn write_json(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Re
     Ok(())
 }
 
-fn write_items(items: &dyn Array, out: &mut Vec<u8>) -> Result<()> {
+fn write_list<O: OffsetSizeTrait>(
+    list: &GenericListArray<O>,
+    row: usize,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let offsets = list.value_offsets();
+    let items = match (offsets.get(row), offsets.get(row + 1)) {
+        (Some(start), Some(end)) => start.as_usize()..end.as_usize(),
+        _ => 0..0,
+    };
+    write_items(list.values().as_ref(), items, out)
+}
+
+/// Writes a run of an array in place: slicing it for each row would cost more than its text.
+fn write_items(values: &dyn Array, items: Range<usize>, out: &mut Vec<u8>) -> Result<()> {
     out.push(b'[');
-    for index in 0..items.len() {
-        if index > 0 {
+    for index in items.clone() {
+        if index > items.start {
             out.push(b',');
         }
-        write_json(items, index, out)?;
+        write_json(values, index, out)?;
     }
     out.push(b']');
     Ok(())
 }
 
 fn write_map(map: &MapArray, row: usize, out: &mut Vec<u8>) -> Result<()> {
-    let entries = map.value(row);
-    let (keys, values) = (entries.column(0), entries.column(1));
+    let offsets = map.value_offsets();
+    let entries = match (offsets.get(row), offsets.get(row + 1)) {
+        (Some(start), Some(end)) => start.as_usize()..end.as_usize(),
+        _ => 0..0,
+    };
+    let (keys, values) = (map.keys(), map.values());
     let named = has_text_keys(keys.data_type());
     out.push(if named { b'{' } else { b'[' });
-    for index in 0..entries.len() {
-        if index > 0 {
+    for index in entries.clone() {
+        if index > entries.start {
             out.push(b',');
         }
         if !named {

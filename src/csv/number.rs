@@ -46,20 +46,43 @@ pub(super) fn write_float<F: zmij::Float>(slot: &mut Slot, value: F) -> usize {
 /// Writes a half-precision float given as the single-precision float of the same value.
 ///
 /// Tries one to five significant digits; `reads_back` tells whether the single-precision float
-/// of such a text becomes the same half-precision float again.
+/// of such a text becomes the same half-precision float again. A half has 11 binary digits, so
+/// that a double holds it times the powers of ten that are needed without rounding.
 pub(super) fn write_half(slot: &mut Slot, value: f32, reads_back: impl Fn(f32) -> bool) -> usize {
-    if value.is_finite() {
-        for digits in 0..5_usize {
-            let short = format!("{value:.digits$e}");
-            if let Ok(near) = short.parse::<f32>()
-                && reads_back(near)
-            {
+    let exact = f64::from(value);
+    if value.is_finite() && value != 0.0 {
+        // Power of ten of the first digit, at most one off; it only says how many are tried.
+        let first = HALF_POWERS.iter().take_while(|power| **power <= exact.abs()).count();
+        for digits in 0..6_usize {
+            let near = match (digits + HALF_ZEROS).checked_sub(first) {
+                // Digits behind the point.
+                Some(behind) => {
+                    let scale = TENS.get(behind).copied().unwrap_or(1.0);
+                    (exact * scale).round_ties_even() / scale
+                }
+                None => {
+                    let zeros = first - digits - HALF_ZEROS;
+                    let scale = TENS.get(zeros).copied().unwrap_or(1.0);
+                    (exact / scale).round_ties_even() * scale
+                }
+            };
+            #[allow(clippy::cast_possible_truncation, reason = "the nearest single is meant")]
+            let near = near as f32;
+            if near != 0.0 && reads_back(near) {
                 return write_float(slot, near);
             }
         }
     }
     write_float(slot, value)
 }
+
+/// Powers of ten from the smallest half-precision float to the largest.
+const HALF_POWERS: [f64; 13] =
+    [1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4];
+/// How many of them are at most 1.
+const HALF_ZEROS: usize = 9;
+const TENS: [f64; 16] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
 /// Copies a short text; by two overlapping copies of fixed size where a call of memcpy would cost
 /// more than the copy.
@@ -305,6 +328,24 @@ mod tests {
                 parse_float::<f64>(float(value).as_bytes()).unwrap().to_bits(),
                 value.to_bits()
             );
+        }
+    }
+
+    #[test]
+    fn every_half_is_as_short_as_printing_all_digits_finds_it() {
+        use arrow::datatypes::{ArrowPrimitiveType, Float16Type};
+        type Half = <Float16Type as ArrowPrimitiveType>::Native;
+        for bits in 0..=u16::MAX {
+            let half = Half::from_bits(bits);
+            let (value, back) = (f32::from(half), |near: f32| Half::from_f32(near) == half);
+            let shortest = (0..5_usize).find_map(|digits| {
+                let near = format!("{value:.digits$e}").parse::<f32>().unwrap();
+                back(near).then_some(near)
+            });
+            let mut slot = [0; super::super::calendar::SLOT];
+            let length = write_half(&mut slot, value, back);
+            let text = std::str::from_utf8(&slot[..length]).unwrap();
+            assert_eq!(text, float(shortest.unwrap_or(value)), "{bits:04x}");
         }
     }
 

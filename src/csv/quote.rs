@@ -64,6 +64,34 @@ pub(super) fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Fills a place of exactly the right length with the text in quotes.
+pub(super) fn fill_quoted(text: &[u8], place: &mut [u8]) {
+    let [first, inside @ .., last] = place else { return };
+    (*first, *last) = (b'"', b'"');
+    let (mut from, mut at) = (0, 0);
+    for quote in memchr_iter(b'"', text) {
+        let part = text.get(from..=quote).unwrap_or_default();
+        if let Some(target) = inside.get_mut(at..at + part.len()) {
+            target.copy_from_slice(part);
+        }
+        at += part.len();
+        if let Some(target) = inside.get_mut(at) {
+            *target = b'"';
+        }
+        at += 1;
+        from = quote + 1;
+    }
+    let rest = text.get(from..).unwrap_or_default();
+    debug_assert_eq!(at + rest.len(), inside.len());
+    if let Some(target) = inside.get_mut(at..) {
+        let length = rest.len().min(target.len());
+        let (target, rest) = (target.get_mut(..length), rest.get(..length));
+        if let (Some(target), Some(rest)) = (target, rest) {
+            target.copy_from_slice(rest);
+        }
+    }
+}
+
 /// Removes the doubling of quotes from the inside of a quoted text.
 pub(super) fn write_unescaped(inside: &[u8], out: &mut Vec<u8>) {
     let mut rest = inside;
@@ -84,6 +112,11 @@ mod tests {
         write(text.as_bytes(), &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
         assert_eq!(written_length(text.as_bytes()), expected.len());
+        if needs_quotes(text.as_bytes()) {
+            let mut place = vec![0; expected.len()];
+            fill_quoted(text.as_bytes(), &mut place);
+            assert_eq!(place, expected.as_bytes());
+        }
     }
 
     #[test]

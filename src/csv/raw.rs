@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{self as types, ArrowPrimitiveType, DataType};
+use arrow::datatypes::{self as types, ArrowPrimitiveType, DataType, i256};
 use arrow::error::ArrowError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -32,11 +32,11 @@ pub(super) fn write_raw(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Res
             write_digits(array.as_primitive::<types::Decimal64Type>().value(row), *scale, out);
         }
         DataType::Decimal128(_, scale) => {
-            write_digits(array.as_primitive::<types::Decimal128Type>().value(row), *scale, out);
+            let value = array.as_primitive::<types::Decimal128Type>().value(row);
+            write_digits_wide(value, *scale, out);
         }
         DataType::Decimal256(_, scale) => {
-            let value = array.as_primitive::<types::Decimal256Type>().value(row);
-            decimal::write_decimal(&value.to_string(), *scale, out);
+            write_wide(array.as_primitive::<types::Decimal256Type>().value(row), *scale, out);
         }
         DataType::List(_)
         | DataType::LargeList(_)
@@ -51,8 +51,7 @@ pub(super) fn write_raw(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Res
         }
         _ => {
             let mut slot: Slot = [0; SLOT];
-            let writer = slot_writer(array)?;
-            let length = writer.write(row, &mut slot);
+            let length = write_slot(array, row, &mut slot)?;
             out.extend_from_slice(slot.get(..length).unwrap_or_default());
         }
     }
@@ -63,30 +62,94 @@ fn write_digits<I: itoa::Integer>(value: I, scale: i8, out: &mut Vec<u8>) {
     decimal::write_decimal(itoa::Buffer::new().format(value), scale, out);
 }
 
-fn write_base64(value: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(STANDARD.encode(value).as_bytes());
-}
-
-/// Fills slots with the text of cells of one array.
-pub(super) trait SlotWriter {
-    /// Writes the text of one row whatever its validity, returns the length.
-    fn write(&self, row: usize, slot: &mut Slot) -> usize;
-}
-
-struct Primitive<'a, T: ArrowPrimitiveType, F> {
-    values: &'a [T::Native],
-    text: F,
-}
-
-impl<T, F> SlotWriter for Primitive<'_, T, F>
-where
-    T: ArrowPrimitiveType,
-    F: Fn(&mut Slot, T::Native) -> usize,
-{
-    #[inline]
-    fn write(&self, row: usize, slot: &mut Slot) -> usize {
-        self.values.get(row).map_or(0, |value| (self.text)(slot, *value))
+/// 128-bit numbers are mostly small, and dividing them costs several times as much.
+fn write_digits_wide(value: i128, scale: i8, out: &mut Vec<u8>) {
+    match i64::try_from(value) {
+        Ok(small) => write_digits(small, scale, out),
+        Err(_) => write_digits(value, scale, out),
     }
+}
+
+fn write_wide(value: i256, scale: i8, out: &mut Vec<u8>) {
+    match value.to_i128() {
+        Some(small) => write_digits_wide(small, scale, out),
+        None => decimal::write_decimal(&value.to_string(), scale, out),
+    }
+}
+
+fn write_base64(value: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    let length = value.len().div_ceil(3) * 4;
+    out.resize(start + length, 0);
+    let room = out.get_mut(start..).unwrap_or_default();
+    let written = STANDARD.encode_slice(value, room);
+    debug_assert_eq!(written.ok(), Some(length));
+}
+
+/// Appends the texts of `rows`, and tells the place behind each; a NULL has no text.
+///
+/// # Errors
+/// `Unsupported` for a type without a text.
+pub(super) fn append_texts(
+    array: &dyn Array,
+    rows: std::ops::Range<usize>,
+    out: &mut Vec<u8>,
+    mut end: impl FnMut(&[u8], Validity),
+) -> Result<()> {
+    /// One loop for each type that is common enough; the rest goes row by row through `write_raw`.
+    macro_rules! each {
+        ($write:expr) => {{
+            let write = $write;
+            for row in rows {
+                if array.is_null(row) {
+                    end(out, Validity::Null);
+                } else {
+                    write(row, &mut *out);
+                    end(out, Validity::Valid);
+                }
+            }
+        }};
+    }
+    match array.data_type() {
+        DataType::Utf8View => {
+            let texts = array.as_string_view();
+            each!(|row, out: &mut Vec<u8>| out.extend_from_slice(texts.value(row).as_bytes()));
+        }
+        DataType::Binary => {
+            let values = array.as_binary::<i32>();
+            each!(|row, out: &mut Vec<u8>| write_base64(values.value(row), out));
+        }
+        DataType::FixedSizeBinary(_) => {
+            let values = array.as_fixed_size_binary();
+            each!(|row, out: &mut Vec<u8>| write_base64(values.value(row), out));
+        }
+        DataType::Decimal64(_, scale) => {
+            let values = array.as_primitive::<types::Decimal64Type>();
+            each!(|row, out: &mut Vec<u8>| write_digits(values.value(row), *scale, out));
+        }
+        DataType::Decimal128(_, scale) => {
+            let values = array.as_primitive::<types::Decimal128Type>();
+            each!(|row, out: &mut Vec<u8>| write_digits_wide(values.value(row), *scale, out));
+        }
+        _ => {
+            for row in rows {
+                if array.is_null(row) {
+                    end(out, Validity::Null);
+                } else {
+                    write_raw(array, row, out)?;
+                    end(out, Validity::Valid);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a cell has a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Validity {
+    Valid,
+    Null,
 }
 
 /// Calls `$run!(ArrowType, |slot, value| length)` for the type of `$array`; every type of which
@@ -223,14 +286,6 @@ pub(super) fn fill_slots(
     Ok(())
 }
 
-struct Boolean<'a>(&'a arrow::array::BooleanArray);
-
-impl SlotWriter for Boolean<'_> {
-    fn write(&self, row: usize, slot: &mut Slot) -> usize {
-        write_boolean(slot, self.0.value(row))
-    }
-}
-
 fn write_boolean(slot: &mut Slot, value: bool) -> usize {
     let text: &[u8; 5] = if value { b"true " } else { b"false" };
     if let Some(place) = slot.first_chunk_mut::<5>() {
@@ -239,17 +294,16 @@ fn write_boolean(slot: &mut Slot, value: bool) -> usize {
     if value { 4 } else { 5 }
 }
 
-fn slot_writer<'a>(array: &'a dyn Array) -> Result<Box<dyn SlotWriter + 'a>> {
+/// Writes the text of one row of an array whose texts fit slots, returns the length.
+fn write_slot(array: &dyn Array, row: usize, slot: &mut Slot) -> Result<usize> {
     macro_rules! run {
-        ($arrow:ty, $text:expr) => {
-            Ok(Box::new(Primitive::<$arrow, _> {
-                values: array.as_primitive::<$arrow>().values(),
-                text: $text,
-            }))
-        };
+        ($arrow:ty, $text:expr) => {{
+            let text = $text;
+            Ok(text(slot, array.as_primitive::<$arrow>().value(row)))
+        }};
     }
     if let Some(values) = array.as_boolean_opt() {
-        return Ok(Box::new(Boolean(values)));
+        return Ok(write_boolean(slot, values.value(row)));
     }
     for_slot_type!(array, run, Err(unsupported(array.data_type())))
 }

@@ -1,13 +1,11 @@
 //! Record batches to CSV text.
 
-use std::ops::Range;
-
-use arrow::array::{Array, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch};
-use arrow::datatypes::{self as types, DataType, Schema};
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 
 use super::calendar::SLOT;
 use super::cells::Cells;
-use super::{number, quote};
+use super::quote;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Cells that are prepared at a time; their slots then fit the second-level cache.
@@ -110,68 +108,4 @@ fn assemble(
         ends.push(u32::try_from(at - base).unwrap_or(u32::MAX));
     }
     at
-}
-
-/// Bytes of the cells of `rows` of one column as `render` writes them, without separators.
-///
-/// # Errors
-/// `Unsupported` if the type has no text.
-pub fn text_bytes(array: &dyn Array, rows: Range<usize>) -> Result<u64> {
-    if rows.start > rows.end || rows.end > array.len() {
-        return Err(Error::internal("rows outside the array"));
-    }
-    macro_rules! integers {
-        ($arrow:ty) => {
-            Ok(sum_integers(array.as_primitive::<$arrow>(), &rows, |value| {
-                number::integer_length(u64::from(value.unsigned_abs()), value < 0)
-            }))
-        };
-    }
-    macro_rules! naturals {
-        ($arrow:ty) => {
-            Ok(sum_integers(array.as_primitive::<$arrow>(), &rows, |value| {
-                number::integer_length(u64::from(value), false)
-            }))
-        };
-    }
-    match array.data_type() {
-        DataType::Int8 => integers!(types::Int8Type),
-        DataType::Int16 => integers!(types::Int16Type),
-        DataType::Int32 => integers!(types::Int32Type),
-        DataType::Int64 => integers!(types::Int64Type),
-        DataType::UInt8 => naturals!(types::UInt8Type),
-        DataType::UInt16 => naturals!(types::UInt16Type),
-        DataType::UInt32 => naturals!(types::UInt32Type),
-        DataType::UInt64 => naturals!(types::UInt64Type),
-        _ => prepared_bytes(array, rows),
-    }
-}
-
-fn sum_integers<T: ArrowPrimitiveType>(
-    array: &PrimitiveArray<T>,
-    rows: &Range<usize>,
-    length: impl Fn(T::Native) -> u64,
-) -> u64 {
-    let values = array.values().get(rows.clone()).unwrap_or_default();
-    match array.nulls().filter(|nulls| nulls.null_count() > 0) {
-        None => values.iter().map(|value| length(*value)).sum(),
-        Some(nulls) => {
-            let valid = nulls.iter().skip(rows.start);
-            let lengths = values.iter().zip(valid).filter(|(_, valid)| *valid);
-            lengths.map(|(value, _)| length(*value)).sum()
-        }
-    }
-}
-
-fn prepared_bytes(array: &dyn Array, rows: Range<usize>) -> Result<u64> {
-    let mut cells = Cells::new(array);
-    let mut sum = 0_u64;
-    let mut row = rows.start;
-    while row < rows.end {
-        let end = (row + 1_024).min(rows.end);
-        cells.load(row..end)?;
-        sum += u64::try_from(cells.written()).unwrap_or(u64::MAX);
-        row = end;
-    }
-    Ok(sum)
 }

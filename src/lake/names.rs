@@ -67,7 +67,9 @@ impl Lake {
     /// `AlreadyExists`, `ReadOnly`, `Unavailable`.
     pub async fn create_super(&self, who: &Principal, id: &SuperId) -> Result<()> {
         writable(who)?;
-        if self.0.catalog.create_super(id, now_ms(&*self.0.clock)).await? {
+        let created = self.0.catalog.create_super(id, now_ms(&*self.0.clock)).await;
+        self.0.listings.changed();
+        if created? {
             return Ok(());
         }
         Err(Error::new(ErrorKind::AlreadyExists, "the SuperTable exists").with("super", id))
@@ -79,7 +81,9 @@ impl Lake {
     /// `Conflict` if it holds tables, `Denied`, `ReadOnly`, `Unavailable`.
     pub async fn drop_super(&self, who: &Principal, id: &SuperId) -> Result<()> {
         self.allow_super(who, id, Permission::Write).await?;
-        if self.0.catalog.remove_super(id).await? {
+        let removed = self.0.catalog.remove_super(id).await;
+        self.0.listings.changed();
+        if removed? {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Conflict, "the SuperTable holds tables").with("super", id))

@@ -60,7 +60,9 @@ impl Lake {
     /// `Unavailable`.
     pub async fn record_super_refusal(&self, id: &SuperId, refusal: &Refusal) -> Result<()> {
         let one = std::slice::from_ref(refusal);
-        self.append_refusals(&LogKey::SuperRefusals(id.clone()), one).await
+        let appended = self.append_refusals(&LogKey::SuperRefusals(id.clone()), one).await;
+        self.0.listings.changed();
+        appended
     }
 
     async fn append_refusals(&self, key: &LogKey, refusals: &[Refusal]) -> Result<()> {

@@ -76,6 +76,20 @@ impl FileReader {
         rows: Range<u32>,
         schema: &SchemaRef,
     ) -> Result<FetchedRows> {
+        self.fetch_in(file, rows, schema, usize::MAX).await
+    }
+
+    /// The same, to be decoded in batches of at most `batch_rows` rows.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub async fn fetch_in(
+        &self,
+        file: &DataFile,
+        rows: Range<u32>,
+        schema: &SchemaRef,
+        batch_rows: usize,
+    ) -> Result<FetchedRows> {
         let footer = self.footer(file).await?;
         if u64::from(rows.end) > file.rows || rows.start > rows.end {
             return Err(Error::internal("read rows that the data file does not have")
@@ -94,7 +108,7 @@ impl FileReader {
         }
         let mut needed = Vec::new();
         for part in footer.row_group_parts(&rows) {
-            let mut decoder = decoder(&footer, &columns, &part)
+            let mut decoder = decoder(&footer, &columns, &part, batch_rows)
                 .map_err(|error| damaged(&file.path, "open row group").caused_by(error))?;
             let ranges = match decoder.try_next_reader() {
                 Ok(DecodeResult::NeedsData(ranges)) => ranges,
@@ -222,21 +236,18 @@ impl FetchedRows {
     /// `Corrupt` if the pages are damaged; `Unsupported` if a column cannot be converted.
     pub fn decode(self) -> Result<RecordBatch> {
         let rows = usize::try_from(self.rows).map_err(|_| Error::internal("row count"))?;
+        let (schema, path) = (self.schema.clone(), self.path.clone());
         let mut batches = Vec::with_capacity(self.parts.len());
-        for mut part in self.parts {
-            let before: usize = batches.iter().map(RecordBatch::num_rows).sum();
-            decode_part(&self.path, &mut part.decoder, &self.schema, &mut batches)?;
-            let after: usize = batches.iter().map(RecordBatch::num_rows).sum();
-            if u32::try_from(after - before) != Ok(part.rows) {
-                return Err(damaged(&self.path, "row group holds another number of rows"));
-            }
-        }
+        self.decode_each(&mut |batch| {
+            batches.push(batch);
+            Ok(())
+        })?;
         match (batches.pop(), batches.is_empty()) {
             (Some(batch), true) => Ok(batch),
             (Some(last), false) => {
                 batches.push(last);
-                concat_batches(&self.schema, &batches)
-                    .map_err(|error| damaged(&self.path, "join row groups").caused_by(error))
+                concat_batches(&schema, &batches)
+                    .map_err(|error| damaged(&path, "join row groups").caused_by(error))
             }
             (None, _) => {
                 let empty = RecordBatch::try_new_with_options(
@@ -245,9 +256,28 @@ impl FetchedRows {
                     &RecordBatchOptions::new().with_row_count(Some(rows)),
                 );
                 let empty = empty.map_err(|e| Error::internal("empty batch").caused_by(e))?;
-                conform(&empty, &self.schema)
+                conform(&empty, &schema)
             }
         }
+    }
+
+    /// Decodes the pages and hands the batches over in the order of the rows; none if the file
+    /// holds none of the columns. Works on the calling thread.
+    ///
+    /// # Errors
+    /// As [`Self::decode`]; those of `each`.
+    pub fn decode_each(self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        for mut part in self.parts {
+            let mut decoded = 0;
+            decode_part(&self.path, &mut part.decoder, &self.schema, &mut |batch| {
+                decoded += batch.num_rows();
+                each(batch)
+            })?;
+            if u32::try_from(decoded) != Ok(part.rows) {
+                return Err(damaged(&self.path, "row group holds another number of rows"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -255,7 +285,7 @@ fn decode_part(
     path: &Arc<str>,
     decoder: &mut ParquetPushDecoder,
     schema: &SchemaRef,
-    batches: &mut Vec<RecordBatch>,
+    each: &mut dyn FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
     let reader = match decoder.try_next_reader() {
         Ok(DecodeResult::Data(reader)) => reader,
@@ -264,7 +294,7 @@ fn decode_part(
     };
     for batch in reader {
         let batch = batch.map_err(|error| damaged(path, "decode pages").caused_by(error))?;
-        batches.push(conform(&batch, schema).map_err(|error| error.with("path", path))?);
+        each(conform(&batch, schema).map_err(|error| error.with("path", path))?)?;
     }
     Ok(())
 }
@@ -282,6 +312,7 @@ fn decoder(
     footer: &Footer,
     columns: &[usize],
     part: &RowGroupPart,
+    batch_rows: usize,
 ) -> Result<ParquetPushDecoder, ParquetError> {
     let skip = usize::try_from(part.rows.start).unwrap_or(usize::MAX);
     let take = usize::try_from(part.rows.end - part.rows.start).unwrap_or(usize::MAX);
@@ -291,7 +322,7 @@ fn decoder(
         .with_projection(mask)
         .with_row_groups(vec![part.group])
         .with_row_selection(selection)
-        .with_batch_size(take)
+        .with_batch_size(take.min(batch_rows.max(1)))
         .build()
 }
 

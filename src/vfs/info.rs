@@ -133,13 +133,16 @@ impl Vfs {
             }
             GatewayFile::Stats => {
                 let counters = &self.counters;
-                let stats = serde_json::json!({
+                let mut stats = serde_json::json!({
                     "commits": counters.commits.load(Ordering::Relaxed),
                     "saves_without_change": counters.unchanged.load(Ordering::Relaxed),
                     "saves_refused": counters.refused.load(Ordering::Relaxed),
                     "table_bytes_read": counters.read_bytes.load(Ordering::Relaxed),
                     "table_bytes_written": counters.written_bytes.load(Ordering::Relaxed),
                 });
+                if let Some(stats) = stats.as_object_mut() {
+                    stats.extend(crate::telemetry::counters_json());
+                }
                 format!("{stats:#}\n")
             }
         };

@@ -12,7 +12,7 @@ use super::slot::Slot;
 use super::tables::Shown;
 use super::{Attr, Caller, DirEntry, DirPage, Entry, FileKind, FsError, FsResult, Handle, access};
 use crate::error::{Error, ErrorKind};
-use crate::lake::{At, OrgName, Snapshot, SuperId, TableId};
+use crate::lake::{At, OrgName, Page, Snapshot, SuperId, TableId};
 
 impl Vfs {
     /// What a client gets for a node that is no table.
@@ -44,7 +44,7 @@ impl Vfs {
             }
             Node::Scratch(id) => self.scratch_attr(caller, *id, inode).await,
             Node::Super(id) => {
-                let changed = self.lake.super_changed_ms(id).await?;
+                let changed = self.lake.super_seen_ms(id).await?;
                 let changed = changed.ok_or(FsError::Stale)?;
                 let time = self.directory_time(inode).max(attr::time_of_ms(changed));
                 Ok(attr::directory(self.owner, inode, writable, time))
@@ -66,8 +66,7 @@ impl Vfs {
             }
             Node::About(table) => {
                 let snapshot = self.latest(caller, table).await?;
-                let time = attr::time_of_ms(snapshot.committed_ms).max(self.directory_time(inode));
-                Ok(attr::directory(self.owner, inode, false, time))
+                Ok(self.about_attr(inode, &snapshot))
             }
             node if node.is_directory() == Some(true) => {
                 let mut attr =
@@ -80,6 +79,12 @@ impl Vfs {
             }
             node => self.generated_attr(caller, inode, node).await,
         }
+    }
+
+    /// Attributes of the directory about a table.
+    fn about_attr(&self, inode: u64, snapshot: &Snapshot) -> Attr {
+        let time = attr::time_of_ms(snapshot.committed_ms).max(self.directory_time(inode));
+        attr::directory(self.owner, inode, false, time)
     }
 
     async fn scratch_attr(&self, caller: &Caller, id: u64, inode: u64) -> FsResult<Attr> {
@@ -282,7 +287,8 @@ impl Vfs {
         if attr.kind != FileKind::Directory {
             return Err(FsError::NotDirectory);
         }
-        let names = self.names(caller, dir, &node).await?;
+        let page = if cookie == 0 { Page::First } else { Page::Later };
+        let names = self.names(caller, dir, &node, page).await?;
         let mut entries = Vec::new();
         let mut end = true;
         for (cookie_after, (name, child)) in numbered(names) {
@@ -307,6 +313,10 @@ impl Vfs {
         // A name that goes away while it is listed is listed without attributes.
         match child {
             Child::Node(node) => self.entry(caller, node).await.ok(),
+            Child::About(snapshot) => {
+                let handle = self.handle(&Node::About(snapshot.table.clone()));
+                Some(Entry { handle, attr: self.about_attr(handle.inode, snapshot) })
+            }
             Child::Table(slot, None) => self.table_entry(caller, slot).await.ok(),
             Child::Table(slot, Some(snapshot)) => {
                 let edited = {
@@ -330,6 +340,7 @@ impl Vfs {
         match child {
             Child::Node(node) => self.inodes.number(node),
             Child::Table(slot, _) => self.inodes.number(&Node::Table(slot.table.clone())),
+            Child::About(snapshot) => self.inodes.number(&Node::About(snapshot.table.clone())),
         }
     }
 
@@ -339,11 +350,12 @@ impl Vfs {
         caller: &Caller,
         dir: Handle,
         node: &Node,
+        page: Page,
     ) -> FsResult<Vec<(Vec<u8>, Child)>> {
         let parent = self.parent(node).unwrap_or(Node::Root);
         let mut names: BTreeMap<Vec<u8>, Child> = BTreeMap::new();
         match node {
-            Node::Super(id) => self.super_names(id, &mut names).await?,
+            Node::Super(id) => self.super_names(id, page, &mut names).await?,
             node => {
                 for (name, child) in self.lake_names(caller, node).await? {
                     names.insert(name.into_bytes(), Child::Node(child));
@@ -412,15 +424,17 @@ impl Vfs {
     async fn super_names(
         &self,
         id: &SuperId,
+        page: Page,
         names: &mut BTreeMap<Vec<u8>, Child>,
     ) -> FsResult<()> {
-        for snapshot in self.lake.tables(id).await? {
+        let listing = self.lake.listing(id, page).await?;
+        for snapshot in self.lake.newest_known(&listing.tables) {
             let table = snapshot.table.clone();
             let slot = self.slot(&table);
             if slot.state().displaced.is_some() {
                 continue;
             }
-            let about = Child::Node(Node::About(table.clone()));
+            let about = Child::About(Arc::clone(&snapshot));
             names.insert(table.simple_name.to_string().into_bytes(), about);
             let name = format!("{}.csv", table.simple_name).into_bytes();
             names.insert(name, Child::Table(slot, Some(snapshot)));
@@ -432,7 +446,7 @@ impl Vfs {
                 names.entry(name).or_insert(Child::Table(slot, None));
             }
         }
-        if !self.lake.super_refusals(id, 1).await?.is_empty() {
+        if listing.refused {
             let errors = Child::Node(Node::SuperErrors(id.clone()));
             names.entry(b"errors.csv".to_vec()).or_insert(errors);
         }
@@ -481,6 +495,8 @@ pub(super) enum Attributes {
 enum Child {
     Node(Node),
     Table(Arc<Slot>, Option<Arc<Snapshot>>),
+    /// The directory about a table.
+    About(Arc<Snapshot>),
 }
 
 /// Gives each name a cookie that does not depend on the other names, so that a listing goes on

@@ -4,11 +4,10 @@
 //! An index depends only on the immutable file and the shown columns. The directory is a cache:
 //! losing it costs time.
 
-use std::path::{Path, PathBuf};
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -17,14 +16,17 @@ use quick_cache::sync::Cache;
 
 use super::cache::weighted;
 use super::index::{FileIndex, Shown};
+use super::kept::KeptIndexes;
 use crate::csv::{self, OffsetIndex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::scan::{FileReader, Footer};
 use crate::table::snapshot::DataFile;
 use crate::table::write::block_rows_for;
 
-/// Rows that one task reads when an index is made, at least.
+/// Rows that one task reads when an index is made, where single pages can be read.
 const CHUNK_ROWS: u32 = 122_880;
+/// Rows that are decoded at a time; what is measured is then still in the processor's cache.
+const MEASURED_ROWS: usize = 8_192;
 
 type Key = (Arc<str>, u64, u128);
 
@@ -41,7 +43,7 @@ impl Weighter<Key, Arc<FileIndex>> for IndexWeight {
 #[derive(Debug)]
 pub(super) struct Indexes {
     reader: FileReader,
-    dir: Option<PathBuf>,
+    kept: Option<Arc<KeptIndexes>>,
     cores: usize,
     cache: Cache<Key, Arc<FileIndex>, IndexWeight>,
 }
@@ -49,11 +51,12 @@ pub(super) struct Indexes {
 impl Indexes {
     pub(super) fn new(
         reader: FileReader,
-        dir: Option<PathBuf>,
+        kept: Option<KeptIndexes>,
         bytes_max: u64,
         cores: usize,
     ) -> Self {
-        Self { reader, dir, cores, cache: weighted(bytes_max, 1024, IndexWeight) }
+        let kept = kept.map(Arc::new);
+        Self { reader, kept, cores, cache: weighted(bytes_max, 1024, IndexWeight) }
     }
 
     /// The index of a file for the shown columns; made if there is none, once however many ask.
@@ -96,26 +99,25 @@ impl Indexes {
         footer: &Footer,
         schema: &SchemaRef,
         columns: u128,
-    ) -> Result<OffsetIndex> {
-        let place = self.dir.as_deref().map(|dir| dir.join(file_name(file, columns)));
-        if let Some(place) = place.clone() {
-            let found = blocking(move || Ok(read_index(&place))).await?;
-            if let Some(index) = found.filter(|index| index.rows == file.rows) {
-                return Ok(index);
+    ) -> Result<Arc<OffsetIndex>> {
+        if let Some(kept) = self.kept.clone() {
+            let file = file.clone();
+            if let Some(index) = blocking(move || Ok(kept.read(&file, columns))).await? {
+                return Ok(Arc::new(index));
             }
         }
         tracing::info!(path = %file.path, rows = file.rows, "measure the text of a data file");
-        let index = self.make(file, footer, schema).await?;
-        if let Some(place) = place {
-            let (bytes, draft) = (index.encode(), draft_name(&place));
-            if let Err(error) = blocking(move || write_index(&place, &draft, &bytes)).await {
+        let index = Arc::new(self.make(file, footer, schema).await?);
+        if let Some(kept) = self.kept.clone() {
+            let (named, index) = (file.clone(), Arc::clone(&index));
+            if let Err(error) = blocking(move || kept.write(&named, columns, &index)).await {
                 tracing::warn!(path = %file.path, %error, "keep offset index");
             }
         }
         Ok(index)
     }
 
-    /// Reads the file in chunks on all cores and measures each.
+    /// Measures the parts of the file on all cores.
     async fn make(
         &self,
         file: &DataFile,
@@ -124,39 +126,68 @@ impl Indexes {
     ) -> Result<OffsetIndex> {
         let row_bytes = footer.uncompressed_bytes() / u64::from(footer.rows()).max(1);
         let block_rows = block_rows_for(row_bytes);
-        let chunk = if block_rows == csv::BLOCK_ROWS { CHUNK_ROWS } else { block_rows * 4 };
-        let chunk_len = usize::try_from(chunk).unwrap_or(usize::MAX);
-        let parts: Vec<OffsetIndex> = stream::iter((0..footer.rows()).step_by(chunk_len))
-            .map(|first| {
-                let rows = first..first.saturating_add(chunk).min(footer.rows());
-                let (reader, file, schema) = (self.reader.clone(), file.clone(), schema.clone());
-                async move {
-                    let fetched = reader.fetch(&file, rows, &schema).await?;
-                    let measured = blocking(move || {
-                        let mut builder = OffsetIndex::builder(&schema, block_rows);
-                        builder.observe(&fetched.decode()?)?;
-                        Ok(builder.finish())
-                    });
-                    measured.await.map_err(|error| error.with("path", &file.path))
-                }
-            })
-            .buffered(self.cores)
+        let parts: Vec<(u32, OffsetIndex)> = stream::iter(parts(footer, schema, block_rows))
+            .map(|(rows, columns)| self.measure(file, rows, columns, block_rows))
+            .buffer_unordered(self.cores)
             .try_collect()
             .await?;
-        Ok(join(parts, schema, block_rows))
+        let mut all = OffsetIndex::builder(schema, block_rows).finish();
+        all.rows = u64::from(footer.rows());
+        join(&mut all, &parts);
+        Ok(all)
+    }
+
+    /// The text of some columns of some rows, with the row where it begins.
+    async fn measure(
+        &self,
+        file: &DataFile,
+        rows: Range<u32>,
+        columns: SchemaRef,
+        block_rows: u32,
+    ) -> Result<(u32, OffsetIndex)> {
+        let first = rows.start;
+        let fetched = self.reader.fetch_in(file, rows, &columns, MEASURED_ROWS).await?;
+        let measured = blocking(move || {
+            let builder = OffsetIndex::builder(&columns, block_rows);
+            let mut builder = builder.beginning_at(u64::from(first));
+            fetched.decode_each(&mut |batch| builder.observe(&batch))?;
+            Ok((first, builder.finish()))
+        });
+        measured.await.map_err(|error| error.with("path", &file.path))
     }
 }
 
-/// Chunks hold whole blocks, so their indexes follow each other.
-fn join(parts: Vec<OffsetIndex>, schema: &Schema, block_rows: u32) -> OffsetIndex {
-    let mut all = OffsetIndex::builder(schema, block_rows).finish();
-    for part in parts {
-        all.rows += part.rows;
-        for (column, more) in all.columns.iter_mut().zip(part.columns) {
-            column.bytes.extend(more.bytes);
+/// What is measured at once: some rows of all columns where single pages can be read, else a
+/// column of a row group, because a part of it would cost as much as all of it.
+fn parts(footer: &Footer, schema: &SchemaRef, block_rows: u32) -> Vec<(Range<u32>, SchemaRef)> {
+    if footer.has_page_index() {
+        let step = if block_rows == csv::BLOCK_ROWS { CHUNK_ROWS } else { block_rows * 4 };
+        let starts = (0..footer.rows()).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+        let rows = starts.map(|first| first..first.saturating_add(step).min(footer.rows()));
+        return rows.map(|rows| (rows, schema.clone())).collect();
+    }
+    let one = |field: &FieldRef| Arc::new(Schema::new(vec![Arc::clone(field)]));
+    let groups = footer.row_groups().filter(|rows| !rows.is_empty());
+    groups
+        .flat_map(|rows| schema.fields().iter().map(move |field| (rows.clone(), one(field))))
+        .collect()
+}
+
+/// Adds the bytes of the parts to the blocks that they lie in.
+fn join(all: &mut OffsetIndex, parts: &[(u32, OffsetIndex)]) {
+    let blocks = usize::try_from(all.blocks()).unwrap_or(usize::MAX);
+    for column in &mut all.columns {
+        column.bytes = vec![0; blocks];
+        for (first, part) in parts {
+            let Some(found) = part.columns.iter().find(|part| part.name == column.name) else {
+                continue;
+            };
+            let skipped = usize::try_from(first / all.block_rows.max(1)).unwrap_or(usize::MAX);
+            for (sum, bytes) in column.bytes.iter_mut().skip(skipped).zip(&found.bytes) {
+                *sum = sum.saturating_add(*bytes);
+            }
         }
     }
-    all
 }
 
 /// The index in the file's footer, if it was made for this very file: other software may copy
@@ -184,36 +215,6 @@ fn user_columns(stored: &Schema) -> SchemaRef {
         .cloned()
         .collect();
     Arc::new(Schema::new(fields))
-}
-
-fn file_name(file: &DataFile, columns: u128) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(file.path.as_bytes()).update(&file.bytes.to_le_bytes());
-    hasher.update(&file.rows.to_le_bytes()).update(&columns.to_le_bytes());
-    hasher.update(csv::FOOTER_KEY.as_bytes());
-    format!("{}.index", hasher.finalize().to_hex())
-}
-
-/// `None` if there is no such file or it is damaged.
-fn read_index(place: &Path) -> Option<OffsetIndex> {
-    OffsetIndex::decode(&std::fs::read(place).ok()?).ok()
-}
-
-/// Writes under another name first, so that readers see all of it or nothing.
-fn write_index(place: &Path, draft: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(dir) = place.parent() {
-        std::fs::create_dir_all(dir)?;
-    }
-    std::fs::write(draft, bytes)?;
-    std::fs::rename(draft, place)?;
-    Ok(())
-}
-
-/// A name that no other index being written has, in this or another process.
-fn draft_name(place: &Path) -> PathBuf {
-    static DRAFTS: AtomicU64 = AtomicU64::new(0);
-    let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
-    place.with_extension(format!("{}-{number}.draft", std::process::id()))
 }
 
 async fn blocking<T: Send + 'static>(

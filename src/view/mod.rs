@@ -26,6 +26,7 @@ mod ahead;
 mod build;
 mod cache;
 mod index;
+mod kept;
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small test data")]
 mod tests;
@@ -34,6 +35,7 @@ mod text;
 use build::Indexes;
 use cache::{Blocks, Source, weighted};
 use index::{FileIndex, Shown};
+use kept::KeptIndexes;
 pub use text::{CsvView, RowAt};
 
 /// Limits and places of the caches.
@@ -44,13 +46,15 @@ pub struct ViewSettings {
     /// Directory of the offset indexes of files that other software wrote; `None` keeps them in
     /// memory only.
     pub index_dir: Option<PathBuf>,
+    /// Upper bound of that directory, in bytes.
+    pub index_dir_bytes: u64,
     /// Threads that decode and render at once; 0 = as many as there are cores.
     pub threads: usize,
 }
 
 impl Default for ViewSettings {
     fn default() -> Self {
-        Self { cache_bytes: 128 << 20, index_dir: None, threads: 0 }
+        Self { cache_bytes: 128 << 20, index_dir: None, index_dir_bytes: 256 << 20, threads: 0 }
     }
 }
 
@@ -125,8 +129,9 @@ impl Views {
         let (footers, indexes, views) = (total / 16, total / 16, total / 8);
         let blocks = total - footers - indexes - views;
         let reader = FileReader::new(objects, footers);
+        let kept = settings.index_dir.map(|dir| KeptIndexes::new(dir, settings.index_dir_bytes));
         let engine = Engine {
-            indexes: Indexes::new(reader.clone(), settings.index_dir, indexes, threads),
+            indexes: Indexes::new(reader.clone(), kept, indexes, threads),
             blocks: Blocks::new(reader.clone(), blocks, threads),
             reader,
             ahead_bytes: ahead::window(blocks),

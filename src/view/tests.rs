@@ -137,7 +137,7 @@ impl Lab {
     }
 
     fn views(&self, cache_bytes: u64) -> Views {
-        let settings = ViewSettings { cache_bytes, index_dir: None, threads: 2 };
+        let settings = ViewSettings { cache_bytes, threads: 2, ..ViewSettings::default() };
         Views::new(self.objects.clone(), settings)
     }
 
@@ -196,7 +196,7 @@ fn schema_variant(variant: u8) -> SchemaRef {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn any_range_of_any_layout_is_the_slice_of_the_naive_text(

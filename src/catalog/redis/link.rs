@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use super::RedisOptions;
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry;
 
 /// How long making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -146,6 +147,7 @@ impl Link {
 
     async fn once(&self, request: &Request) -> RedisResult<Value> {
         let (mut connection, generation) = self.connection().await?;
+        telemetry::CATALOG_ROUND_TRIPS.add(1);
         let mut result = request.command.query_async::<Value>(&mut connection).await;
         if let (Err(error), Some(script)) = (&result, &request.script)
             && error.kind() == RedisKind::Server(ServerErrorKind::NoScript)

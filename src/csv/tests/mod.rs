@@ -86,8 +86,7 @@ proptest! {
     fn index_equals_rendered_blocks_however_batches_are_cut(
         seeds in seeds(), block in 1_u32..9, cuts in prop::collection::vec(0_usize..12, 0..8),
     ) {
-        let types = [DataType::Utf8, DataType::Int64, DataType::Float64, zoned(TimeUnit::Microsecond)];
-        let batch = batch_of(&types, &seeds);
+        let batch = batch_of(&all_types(), &seeds);
         let mut builder = OffsetIndex::builder(&batch.schema(), block);
         let mut at = 0;
         for cut in cuts.into_iter().chain([usize::MAX]) {

@@ -92,6 +92,12 @@ impl Footer {
         &self.arrow
     }
 
+    /// The rows of each row group.
+    pub fn row_groups(&self) -> impl Iterator<Item = Range<u32>> {
+        let ends = self.group_starts.iter().skip(1);
+        self.group_starts.iter().zip(ends).map(|(start, end)| *start..*end)
+    }
+
     /// Splits a run of rows at the borders of row groups.
     pub(super) fn row_group_parts(&self, rows: &Range<u32>) -> Vec<RowGroupPart> {
         let mut parts = Vec::new();
