@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use super::gateway::{Vfs, later};
 use super::plan::rejection;
 use super::save::{Save, SaveError, Saved};
-use super::slot::{Edit, EditKey, Kept, Slot, Trigger};
+use super::slot::{Edit, EditKey, Kept, Shape, Slot, Trigger};
 use super::text::{Frozen, SameBase};
-use super::timer::is_unsettled;
+use super::timer::owes_the_end;
 use crate::csv::Rejection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{At, ChangeSet, CommitOutcome, CsvView, Edit as RowEdit, NewRows, OnExistingKey};
@@ -56,7 +56,17 @@ impl Vfs {
             }
             return Ok(());
         }
-        match self.save(slot, edit, text, trigger).await {
+        let unfinished = match trigger {
+            Trigger::Quiet => {
+                self.shape(slot, key).await?.and_then(|shape| unfinished(edit, shape, text))
+            }
+            _ => None,
+        };
+        let outcome = match unfinished {
+            Some(unfinished) => Err(SaveError::Refused(ErrorKind::Invalid, vec![unfinished])),
+            None => self.save(slot, edit, text).await,
+        };
+        match outcome {
             Ok(saved) => {
                 self.saved(slot, key, edit, &saved);
                 Ok(())
@@ -83,14 +93,8 @@ impl Vfs {
         slot: &Slot,
         edit: &Edit,
         text: &Frozen,
-        trigger: Trigger,
     ) -> std::result::Result<Saved, SaveError> {
         let who = self.principal(&edit.caller);
-        if trigger == Trigger::Quiet
-            && let Some(unfinished) = unfinished(edit, text)
-        {
-            return Err(SaveError::Refused(ErrorKind::Invalid, vec![unfinished]));
-        }
         if !text.content().is_whole() {
             let why = "parts of the file were never written";
             let rejection = rejection("MNT-1209", why, "write the file again as a whole");
@@ -252,8 +256,8 @@ impl Vfs {
 }
 
 /// Why a text that waited long enough is no save: its client died while it wrote.
-fn unfinished(edit: &Edit, text: &Frozen) -> Option<Rejection> {
-    let reason = if is_unsettled(edit) {
+fn unfinished(edit: &Edit, shape: Shape, text: &Frozen) -> Option<Rejection> {
+    let reason = if owes_the_end(edit, shape) {
         "the client went away before it had written all of the file"
     } else {
         let shorter = edit.against.as_ref().is_some_and(|base| text.len() < base.len());

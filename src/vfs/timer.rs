@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use super::gateway::Vfs;
-use super::slot::{Edit, EditKey, Slot, Trigger};
+use super::slot::{Edit, EditKey, Shape, Slot, Trigger};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often pending work is looked at.
@@ -75,7 +75,7 @@ impl Vfs {
         let Ok(Some(shape)) = self.shape(slot, key).await else { return false };
         let mut state = slot.state();
         let Some(edit) = state.edits.get_mut(key) else { return true };
-        let on_its_way = is_unsettled(edit);
+        let on_its_way = owes_the_end(edit, shape);
         let unfinished =
             on_its_way || shape.doubtful || !(shape.complete || edit.whole && shape.reaches_end);
         let shrink = u64::try_from(self.settings.timing.shrink.as_nanos()).unwrap_or(u64::MAX);
@@ -87,6 +87,12 @@ impl Vfs {
             return true;
         }
         false
+    }
+
+    /// Whether a client has still to send the end of the text, or to say that it has.
+    async fn is_on_its_way(&self, slot: &Slot, key: &EditKey) -> bool {
+        let Ok(Some(shape)) = self.shape(slot, key).await else { return false };
+        slot.state().edits.get(key).is_some_and(|edit| owes_the_end(edit, shape))
     }
 
     /// Finishes every pending save and removal now (`echo sync > .control`, shutdown).
@@ -101,7 +107,7 @@ impl Vfs {
             // What is open is saved when it is closed; half of what a client is sending at the
             // moment is nobody's save.
             for key in keys.into_iter().filter(|key| !slot.is_held(key)) {
-                if slot.state().edits.get(&key).is_some_and(is_unsettled) {
+                if self.is_on_its_way(&slot, &key).await {
                     continue;
                 }
                 if let Err(error) = self.flush(&slot, &key, Trigger::Certain).await {
@@ -158,9 +164,10 @@ pub(super) enum Urgency {
     Now,
 }
 
-/// Whether a client has still to send the end of its text, or to say that it has.
-pub(super) fn is_unsettled(edit: &Edit) -> bool {
-    edit.file.lock().unwrap_or_else(PoisonError::into_inner).is_unsettled()
+/// Whether a client has still to send the end of its text, or to say that it has. Whole lines that
+/// it added owe nothing: what follows them can only be more lines.
+pub(super) fn owes_the_end(edit: &Edit, shape: Shape) -> bool {
+    !shape.append && edit.file.lock().unwrap_or_else(PoisonError::into_inner).is_unsettled()
 }
 
 fn due_edits(slot: &Slot, now: u64) -> Vec<EditKey> {
