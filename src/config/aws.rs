@@ -55,10 +55,11 @@ fn section(text: &str, title: &str) -> Vec<(String, String)> {
     for line in text.lines() {
         if let Some(rest) = line.trim().strip_prefix('[') {
             inside = rest.split(']').next().is_some_and(|name| name.trim() == title);
-        } else if inside && !line.starts_with([' ', '\t', '#', ';']) {
-            if let Some((name, value)) = line.split_once('=') {
-                found.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
-            }
+        } else if inside
+            && !line.starts_with([' ', '\t', '#', ';'])
+            && let Some((name, value)) = line.split_once('=')
+        {
+            found.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
     found.retain(|(_, value)| !value.is_empty());

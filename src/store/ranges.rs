@@ -42,6 +42,7 @@ pub(super) fn joined(wanted: &[Range<u64>]) -> Vec<Range<u64>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "lists of one range are meant")]
 mod tests {
     use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Compaction: rows of many small or half-dead data files go to few new ones (adr/0009).
+//! Compaction: rows of many small or half-dead data files go to few new ones (adr/0010).
 //!
 //! The rows keep their order, their text, their ids and the times of their writes; nothing that a
 //! reader sees changes. Rows are rewritten without the table's lock; the commit at the end finds

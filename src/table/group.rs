@@ -1,4 +1,4 @@
-//! Changes of one process to one table that are committed together (adr/0009).
+//! Changes of one process to one table that are committed together (adr/0010).
 //!
 //! Whoever commits puts the change into the table's queue and waits for its verdict. One task per
 //! table, the leader, takes what is there and commits it; what comes meanwhile is the next batch.

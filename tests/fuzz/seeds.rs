@@ -89,20 +89,49 @@ const XDR_WORDS: &[&[u8]] = &[
     b"\0\0\0\x04.at/",
 ];
 
+const PARSE: &[&[u8]] = &[
+    b"\x01\x01\x00a,b\n1,x\n",
+    b"\x03\x00\x01\x02\x03text,1,1.5,true\n,,,\n\"a\"\"b\",-5,1e3,FALSE\n",
+    b"\x03\x09\x0e\x0f\x102026-11-21,2026-11-21T10:00:00Z,PT5S,YWJj\n",
+    b"\x01\x12\x14\"[1.5,null]\",\"{\"\"a\"\":1,\"\"b\"\":\"\"x\"\"}\"\n",
+    b"\x02\x07\x08\x0d1.500,2.0000000001,2026-11-21T10:00:00.123456789\r\n",
+    b"\x00\x00\n\"\"\nx\n",
+];
+
+const DIFF: &[&[u8]] = &[
+    b"1,a\n2,b\n3,c\n\x1e1,a\n2,x\n3,c\n",
+    b"1\n2\n3\n4\n5\n6\n7\n8\n\x1e8\n7\n6\n5\n4\n3\n2\n1\n",
+    b"\"a\nb\",1\nx,2\n\x1e\"a\nb\",1\n\"x\n\",2\n",
+    b"a\na\na\na\na\na\n\x1ea\na\nb\na\na\n",
+];
+
+const DIFF_WORDS: &[&[u8]] = &[b"\x1e", b"\n", b"\"", b",", b"a\n", b"\"\n\"", b"\r\n"];
+
+const CONFIG: &[&[u8]] = &[
+    b"cache_bytes=1GiB\nlake = \"/x\"\n[limits]\nrecord_bytes_max = \"1MiB\"\n",
+    b"exports=10.0.0.0/8 ro\n[storage]\nregion = \"x\"\n[timing]\nsettle = \"2s\"\n",
+    b"log.filter=debug\nredis.url = \"redis://u:p@h:1/0\"\n",
+];
+
+const CONFIG_WORDS: &[&[u8]] =
+    &[b"=", b"[", b"]", b"\"", b"\n", b"99999999999GiB", b"-1", b"1e9", b"0x10", b"://", b"@"];
+
+const CALLS: &[&[u8]] = &[
+    b"\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\x01\x86\xa3\0\0\0\x03\0\0\0\0",
+    b"\x03\x02\0\0\0\x05t.csv\0\0\0",
+    b"\x06\x03\0\0\0\0\0\0\0\0\0\0\x10\0",
+    b"\x07\x03\0\0\0\0\0\0\0\0\0\0\0\x04\0\0\0\x02\0\0\0\x04id\n1",
+    b"\x08\x02\0\0\0\x05u.csv\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    b"\x0e\x02\0\0\0\x05t.csv\0\0\0",
+    b"\x10\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0",
+    b"\x11\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\0\0\x10\0",
+    b"\x15\x03\0\0\0\0\0\0\0\0\0\0\0\0",
+];
+
 /// Seeds and words of a target.
 pub(crate) fn of(target: &str) -> Seeds {
     match target {
-        "csv_parse" => (
-            &[
-                b"\x01\x01\x00a,b\n1,x\n",
-                b"\x03\x00\x01\x02\x03text,1,1.5,true\n,,,\n\"a\"\"b\",-5,1e3,FALSE\n",
-                b"\x03\x09\x0e\x0f\x102026-11-21,2026-11-21T10:00:00Z,PT5S,YWJj\n",
-                b"\x01\x12\x14\"[1.5,null]\",\"{\"\"a\"\":1,\"\"b\"\":\"\"x\"\"}\"\n",
-                b"\x02\x07\x08\x0d1.500,2.0000000001,2026-11-21T10:00:00.123456789\r\n",
-                b"\x00\x00\n\"\"\nx\n",
-            ],
-            CSV_WORDS,
-        ),
+        "csv_parse" => (PARSE, CSV_WORDS),
         "csv_header" => (&[b"id,name\n", b"\xef\xbb\xbf\"a,b\",c\r\n"], CSV_WORDS),
         "csv_infer" => (
             &[
@@ -112,15 +141,7 @@ pub(crate) fn of(target: &str) -> Seeds {
             ],
             CSV_WORDS,
         ),
-        "csv_diff" => (
-            &[
-                b"1,a\n2,b\n3,c\n\x1e1,a\n2,x\n3,c\n",
-                b"1\n2\n3\n4\n5\n6\n7\n8\n\x1e8\n7\n6\n5\n4\n3\n2\n1\n",
-                b"\"a\nb\",1\nx,2\n\x1e\"a\nb\",1\n\"x\n\",2\n",
-                b"a\na\na\na\na\na\n\x1ea\na\nb\na\na\n",
-            ],
-            &[b"\x1e", b"\n", b"\"", b",", b"a\n", b"\"\n\"", b"\r\n"],
-        ),
+        "csv_diff" => (DIFF, DIFF_WORDS),
         "index" => (
             &[b"\x05\x02\x01\x01a\x05Int64\x03\x04\x05", b"\0\x01\0"],
             &[
@@ -145,26 +166,7 @@ pub(crate) fn of(target: &str) -> Seeds {
             JSON_WORDS,
         ),
         "snapshot_json" => (&[SNAPSHOT], JSON_WORDS),
-        "config" => (
-            &[
-                b"cache_bytes=1GiB\nlake = \"/x\"\n[limits]\nrecord_bytes_max = \"1MiB\"\n",
-                b"exports=10.0.0.0/8 ro\n[storage]\nregion = \"x\"\n[timing]\nsettle = \"2s\"\n",
-                b"log.filter=debug\nredis.url = \"redis://u:p@h:1/0\"\n",
-            ],
-            &[
-                b"=",
-                b"[",
-                b"]",
-                b"\"",
-                b"\n",
-                b"99999999999GiB",
-                b"-1",
-                b"1e9",
-                b"0x10",
-                b"://",
-                b"@",
-            ],
-        ),
+        "config" => (CONFIG, CONFIG_WORDS),
         "paths" => (
             &[
                 b"acme/shop/orders",
@@ -173,20 +175,7 @@ pub(crate) fn of(target: &str) -> Seeds {
             ],
             &[b"/", b"..", b".", b"\0", b":", b"//", b"/../", b"%2e%2e", b"_tables.json", b"\\"],
         ),
-        _ => (
-            &[
-                b"\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\x01\x86\xa3\0\0\0\x03\0\0\0\0",
-                b"\x03\x02\0\0\0\x05t.csv\0\0\0",
-                b"\x06\x03\0\0\0\0\0\0\0\0\0\0\x10\0",
-                b"\x07\x03\0\0\0\0\0\0\0\0\0\0\0\x04\0\0\0\x02\0\0\0\x04id\n1",
-                b"\x08\x02\0\0\0\x05u.csv\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
-                b"\x0e\x02\0\0\0\x05t.csv\0\0\0",
-                b"\x10\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0",
-                b"\x11\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\0\0\x10\0",
-                b"\x15\x03\0\0\0\0\0\0\0\0\0\0\0\0",
-            ],
-            XDR_WORDS,
-        ),
+        _ => (CALLS, XDR_WORDS),
     }
 }
 

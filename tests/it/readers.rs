@@ -8,7 +8,9 @@ use crate::support::Lab;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_stays_on_its_snapshot_while_others_commit() {
-    let lab = Lab::new().await;
+    // Long enough for a busy machine: the reader goes on well within it.
+    let reader = Duration::from_secs(2);
+    let lab = Lab::with(|settings| settings.timing.reader = reader).await;
     let text = "id,qty\n1,5\n2,6\n";
     lab.table("t").rows(text).await;
     let (a, b) = (lab.client("a"), lab.client("b"));
@@ -20,7 +22,7 @@ async fn a_reader_stays_on_its_snapshot_while_others_commit() {
         assert_eq!(a.getattr(file).await.unwrap().size, text.len() as u64);
         assert_eq!(a.read_all(file).await.unwrap(), text);
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(reader + reader / 4).await;
     assert!(matches!(a.getattr(file).await, Err(FsError::Stale)));
     assert_eq!(a.read_all(file).await.unwrap(), text, "READ is never stale");
     assert_eq!(a.cat("t.csv").await, lab.engine_csv("t").await);

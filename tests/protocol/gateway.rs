@@ -90,7 +90,6 @@ fn object_to_put(scenario: &Scenario, state: &State, (index, operation): Who) ->
 fn advance(scenario: &Scenario, state: &mut State, who: Who) {
     let (index, operation) = who;
     let writer = state.writers[index];
-    let table = operation.table();
     match writer.at {
         At::Lock => {
             state.catalog.lock = u8::try_from(index).unwrap();
@@ -130,33 +129,42 @@ fn advance(scenario: &Scenario, state: &mut State, who: Who) {
         }
         At::Vanish => vanish(scenario, state, who),
         At::PutFirst => put_first(state, who),
-        At::Appear => {
-            let free = state.catalog.leaves[table] == Leaf::ABSENT;
-            if free {
-                state.catalog.leaves[table] = Leaf { version: 0, snapshot: writer.made };
-            }
-            state.writers[index].refused = !free;
-            state.writers[index].at = At::Answer;
-        }
+        At::Appear => appear(state, who),
         At::Put => put(scenario, state, who),
-        At::Swap => {
-            let unlocked = u8::try_from(index) != Ok(state.catalog.lock);
-            if scenario.protocol == Protocol::LockAtSwap && unlocked {
-                state.writers[index].refused = true;
-                state.writers[index].at = At::Answer;
-            } else if swap(state, who, writer.made) {
-                state.writers[index].at = At::Answer;
-            } else {
-                state.writers[index].closely = true;
-                state.writers[index].at = At::Read;
-            }
-        }
+        At::Swap => swing(scenario, state, who),
         At::Answer => {
             let commits = matches!(operation, Operation::Commit(_));
             let commit = if commits { scenario.commit(state, index) } else { NONE };
             answer(state, index, commit);
         }
         At::Check | At::Wait | At::Crashed => unreachable!("{:?}", writer.at),
+    }
+}
+
+/// Names a table in the catalogue for the first time.
+fn appear(state: &mut State, (index, operation): Who) {
+    let leaf = &mut state.catalog.leaves[operation.table()];
+    let free = *leaf == Leaf::ABSENT;
+    if free {
+        *leaf = Leaf { version: 0, snapshot: state.writers[index].made };
+    }
+    state.writers[index].refused = !free;
+    state.writers[index].at = At::Answer;
+}
+
+/// Swings the pointer to a commit that stands.
+fn swing(scenario: &Scenario, state: &mut State, who: Who) {
+    let (index, _) = who;
+    let made = state.writers[index].made;
+    let unlocked = u8::try_from(index) != Ok(state.catalog.lock);
+    if scenario.protocol == Protocol::LockAtSwap && unlocked {
+        state.writers[index].refused = true;
+        state.writers[index].at = At::Answer;
+    } else if swap(state, who, made) {
+        state.writers[index].at = At::Answer;
+    } else {
+        state.writers[index].closely = true;
+        state.writers[index].at = At::Read;
     }
 }
 

@@ -63,6 +63,26 @@ async fn a_sound_table_has_no_findings() {
 }
 
 #[tokio::test]
+async fn compacted_tables_and_those_that_went_back_are_sound() {
+    let lab = Lab::with_super().await;
+    let table = lived(&lab).await;
+    let before = latest(&table).await;
+    let shown = text(&table).await;
+    let all = CompactSettings::all();
+    table.compact(&all, by(COMPACT), Vec::new()).await.expect("compact");
+    let compacted = latest(&table).await;
+    assert!(compacted.files.len() < before.files.len());
+    assert_eq!(findings(&lab.table("orders"), Depth::Text).await, Vec::<String>::new());
+    append(&table, &[(6, "f")]).await;
+    for to in [&before, &compacted] {
+        let outcome = table.go_back(to, by("restore"), Vec::new()).await.expect("restore");
+        assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
+        assert_eq!(text(&lab.table("orders")).await, shown);
+        assert_eq!(findings(&lab.table("orders"), Depth::Text).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
 async fn dropped_restored_and_renamed_tables_are_sound() {
     let lab = Lab::with_super().await;
     let table = lived(&lab).await;
