@@ -89,6 +89,7 @@ class FuseEnv:
     """What cases work with, for those that were written for NFS."""
 
     use_oracle = False
+    close_saves = True
 
     def __init__(self, env):
         self.outer = env

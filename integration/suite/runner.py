@@ -60,6 +60,7 @@ class Env:
         self.notes = []
         self.at_end = []
         self.use_oracle = True
+        self.close_saves = False
 
     @property
     def lab(self):

@@ -36,6 +36,7 @@ class Tool:
     # Snapshots of t that the script makes; None: as many as the client's WRITEs, or t is gone.
     saves: int | None = 1
     here: str = None  # what a table shows where it must differ from a plain file
+    closes: int | None = None  # snapshots where each close is a save (FUSE), if not `saves`
 
 
 def edit(command):

@@ -199,18 +199,18 @@ SHELLS = [
          "sed s/bob/BOB/ t.csv > $W/y; : > t.csv; cat $W/y >> t.csv", CHANGED),
     Tool("rewritten_line_by_line",
          "sed s/bob/BOB/ t.csv > $W/y; head -1 $W/y > t.csv; tail -n +2 $W/y | "
-         "while IFS= read -r l; do echo \"$l\" >> t.csv; done", CHANGED),
+         "while IFS= read -r l; do echo \"$l\" >> t.csv; done", CHANGED, closes=6),
     Tool("sed_redirected", "sed s/bob/BOB/ t.csv > $W/y; cat < $W/y > t.csv", CHANGED),
     Tool("dash_append", "dash -c 'echo 6,fay,60 >> t.csv'", APPENDED),
     Tool("two_processes_append",
          "a() { for i in $1 $2 $3 $4 $5; do echo $i,n$i,$i >> t.csv || exit 1; done; }; "
-         "a 10 11 12 13 14 & a 20 21 22 23 24 & wait -n && wait -n && "
+         "a 10 11 12 13 14 & p=$!; a 20 21 22 23 24 & wait $p && wait $! && "
          "sort -t, -k1,1n t.csv > $W/s && cp $W/s t.csv",
          START + "".join(f"{i},n{i},{i}\n" for i in [*range(10, 15), *range(20, 25)]), saves=None,
          keyless_too=True),
     Tool("two_processes_keep_it_open",
          "a() { exec 3>>t.csv; for i in $1 $2 $3 $4 $5; do echo $i,n$i,$i >&3 || exit 1; done; }; "
-         "a 10 11 12 13 14 & a 20 21 22 23 24 & wait -n && wait -n && "
+         "a 10 11 12 13 14 & p=$!; a 20 21 22 23 24 & wait $p && wait $! && "
          "sort -t, -k1,1n t.csv > $W/s && cp $W/s t.csv",
          START + "".join(f"{i},n{i},{i}\n" for i in [*range(10, 15), *range(20, 25)]), saves=None,
          keyless_too=True),

@@ -37,9 +37,12 @@ pub(super) async fn mount(session: &Session, mount: &Mount, console: &mut Consol
 /// Starts this program again in the background and waits until the mount answers.
 async fn in_background(session: &Session, mount: &Mount, console: &mut Console) -> Result<Exit> {
     let settings = &session.settings;
-    std::fs::create_dir_all(&settings.state)?;
+    crate::vfs::make_private_directory(&settings.state)?;
     let log_path = settings.state.join("mount.log");
-    let log = File::create(&log_path)
+    let log = crate::vfs::private_file()
+        .write(true)
+        .truncate(true)
+        .open(&log_path)
         .map_err(|error| Error::from(error).with("log", log_path.display()))?;
     let child = start(&log)?;
     let (said, child) = tokio::task::spawn_blocking(move || first_word(child))

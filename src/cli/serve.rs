@@ -57,7 +57,7 @@ impl Gateway {
             check_address(settings)?;
             check_port(settings.nfs)?;
         }
-        std::fs::create_dir_all(&settings.state)?;
+        crate::vfs::make_private_directory(&settings.state)?;
         let maintenance = lake.manage(maintainer(settings), &settings.manage);
         let vfs = match Vfs::open(lake, settings, Arc::clone(clock)).await {
             Ok(vfs) => vfs,

@@ -6,7 +6,7 @@
 //! written down before they are executed, with their status behind it when they were.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +17,8 @@ use tracing::warn;
 use super::drc::CallKey;
 use super::reply::Results;
 use crate::clock::SharedClock;
+use crate::error::Result;
+use crate::vfs::{private_file, write_private};
 
 /// How long a client may take to send a call again.
 const AGE_MAX_SECONDS: i64 = 15 * 60;
@@ -48,22 +50,21 @@ impl Earlier {
         }
     }
 
-    fn read(directory: &Path, clock: &SharedClock) -> std::io::Result<Self> {
+    fn read(directory: &Path, clock: &SharedClock) -> Result<Self> {
         let path = directory.join("calls.log");
         let now = seconds(clock);
         let mut calls = HashMap::new();
         let mut kept: Vec<String> = Vec::new();
-        if let Ok(file) = File::open(&path) {
-            for line in BufReader::new(file).lines().map_while(Result::ok) {
-                let mut words = line.split(' ');
-                let (Some(call), Some(time)) = (words.next(), words.next()) else { continue };
-                let young = time.parse().is_ok_and(|time: i64| now - time <= AGE_MAX_SECONDS);
-                // The last line may be cut off; a call whose status is not known was begun.
-                let status = words.next().and_then(|status| status.parse().ok());
-                if young {
-                    calls.insert(call.to_owned(), status);
-                    kept.push(line);
-                }
+        let before = private_file().read(true).append(true).open(&path)?;
+        for line in BufReader::new(before).lines().map_while(std::io::Result::ok) {
+            let mut words = line.split(' ');
+            let (Some(call), Some(time)) = (words.next(), words.next()) else { continue };
+            let young = time.parse().is_ok_and(|time: i64| now - time <= AGE_MAX_SECONDS);
+            // The last line may be cut off; a call whose status is not known was begun.
+            let status = words.next().and_then(|status| status.parse().ok());
+            if young {
+                calls.insert(call.to_owned(), status);
+                kept.push(line);
             }
         }
         let first = kept.len().saturating_sub(2 * CALLS_MAX);
@@ -72,9 +73,9 @@ impl Earlier {
             text.push('\n');
         }
         let fresh = directory.join("calls.log.new");
-        std::fs::write(&fresh, text)?;
+        write_private(&fresh, text.as_bytes())?;
         std::fs::rename(&fresh, &path)?;
-        let log = OpenOptions::new().append(true).open(&path)?;
+        let log = private_file().append(true).open(&path)?;
         Ok(Self { clock: SharedClock::clone(clock), log: Some(Mutex::new(log)), calls })
     }
 
@@ -190,5 +191,24 @@ mod tests {
             assert_eq!(answer(&second, 6, NFSPROC3_REMOVE, NFS3ERR_NOENT), gone);
             assert_eq!(answer(&second, 1, NFSPROC3_SETATTR, NFS3ERR_NOENT), gone);
         }
+    }
+    #[test]
+    fn the_log_is_for_its_user_only_and_never_behind_a_link() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().expect("directory");
+        let log = place.path().join("calls.log");
+        std::fs::write(&log, "").expect("a log that an older release made");
+        std::fs::set_permissions(&log, PermissionsExt::from_mode(0o644)).expect("mode");
+        drop(open(place.path()));
+        let mode = std::fs::metadata(&log).expect("log").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let other = place.path().join("other");
+        std::fs::write(&other, "mine\n").expect("a file of somebody else");
+        std::fs::remove_file(&log).expect("remove");
+        std::os::unix::fs::symlink(&other, &log).expect("link");
+        let earlier = open(place.path());
+        let rename = NFS_PROGRAM::NFSPROC3_RENAME;
+        assert_eq!(answer(&earlier, 1, rename, nfsstat3::NFS3_OK), 0);
+        assert_eq!(std::fs::read_to_string(&other).expect("read"), "mine\n");
     }
 }

@@ -243,7 +243,7 @@ pub(super) fn later(time: FileTime) -> FileTime {
 ///
 /// # Errors
 /// As the file system's.
-pub(super) fn make_private_directory(path: &Path) -> Result<()> {
+pub(crate) fn make_private_directory(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     Ok(())

@@ -47,6 +47,8 @@ mod verdict;
 
 pub use error::{FsError, FsResult};
 pub use gateway::Vfs;
+pub(crate) use gateway::make_private_directory;
+pub(crate) use staged::{private as private_file, write_private};
 
 /// Names one file-system object for a client: an inode and, for tables, the version shown.
 ///

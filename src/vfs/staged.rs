@@ -425,7 +425,7 @@ fn never_through_a_link(options: &mut OpenOptions) -> &mut OpenOptions {
 }
 
 /// How files of the state directory are made: for this user only, never through a symbolic link.
-pub(super) fn private() -> OpenOptions {
+pub(crate) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     never_through_a_link(options.create(true).mode(0o600));
     options
@@ -435,7 +435,7 @@ pub(super) fn private() -> OpenOptions {
 ///
 /// # Errors
 /// As the file system's.
-pub(super) fn write_private(path: &Path, text: &[u8]) -> Result<()> {
+pub(crate) fn write_private(path: &Path, text: &[u8]) -> Result<()> {
     use std::io::Write as _;
     Ok(private().write(true).truncate(true).open(path)?.write_all(text)?)
 }

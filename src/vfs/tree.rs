@@ -365,6 +365,7 @@ impl Vfs {
                 self.scratch.meta(*id).map_or(FileKind::Regular, |meta| meta.kind.file_kind())
             }
             Child::Node(node) if node.is_directory() == Some(true) => FileKind::Directory,
+            Child::About(_) => FileKind::Directory,
             _ => FileKind::Regular,
         }
     }

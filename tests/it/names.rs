@@ -1,7 +1,7 @@
 //! Names: new tables, names that are none, listings, the small files.
 
 use mountable::error::ErrorKind;
-use mountable::vfs::{CreateMode, FileSystem, Handle, SetAttr, Stability};
+use mountable::vfs::{CreateMode, FileKind, FileSystem, Handle, SetAttr, Stability};
 
 use crate::support::Lab;
 
@@ -125,6 +125,26 @@ async fn a_listing_goes_on_where_it_stopped() {
     assert_eq!((all, names.len()), (42, 42));
     let page = a.vfs.readdir(&a.caller, dir, u64::MAX, 10, false).await.unwrap();
     assert!(page.end && page.entries.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_without_attributes_tells_the_same_numbers_and_types() {
+    let lab = Lab::new().await;
+    lab.table("t").rows("id\n1\n").await;
+    let a = lab.client("a");
+    a.temporary("tmp~", "x").await.unwrap();
+    let dir = a.directory().await;
+    let bare = a.vfs.readdir(&a.caller, dir, 0, 100, false).await.unwrap().entries;
+    let full = a.vfs.readdir(&a.caller, dir, 0, 100, true).await.unwrap().entries;
+    assert_eq!(bare.len(), full.len());
+    let mut directories = 0;
+    for (bare, full) in bare.iter().zip(&full) {
+        let attr = full.entry.unwrap().attr;
+        assert_eq!((&bare.name, bare.inode, bare.kind), (&full.name, attr.inode, attr.kind));
+        directories += usize::from(attr.kind == FileKind::Directory);
+    }
+    // `.`, `..` and what is told about the table.
+    assert_eq!(directories, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -168,7 +168,7 @@ async fn a_refused_change_harms_none_that_waits_with_it() {
             "KeyExists Some(0)",
             "DuplicateKey Some(1)",
             "+0 ~1 -0",
-            "ChangedByOther None",
+            "ChangedByOther Some(0)",
             "+0 ~0 -1",
             "Invalid",
         ]
