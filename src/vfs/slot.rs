@@ -116,6 +116,9 @@ pub(super) struct SlotState {
     pub(super) verdicts: HashMap<EditKey, Verdict>,
     /// The handle version that a client got last.
     pub(super) current: HashMap<Arc<str>, u64>,
+    /// When a client last was told that the snapshot of a handle is the newest (monotonic
+    /// nanoseconds).
+    pub(super) confirmed: HashMap<EditKey, u64>,
     /// Newest version that a client has read or written itself.
     pub(super) read: HashMap<Arc<str>, u64>,
     /// Handles that are open, as far as the adapter tells.
@@ -143,6 +146,9 @@ pub(super) struct Slot {
     pub(super) changing: Changing,
     state: Mutex<SlotState>,
 }
+
+/// From this many on, handles that were confirmed long ago are forgotten.
+const CONFIRMED_MAX: usize = 256;
 
 /// Most old views kept per table.
 const VIEWS_MAX: usize = 8;
@@ -222,6 +228,18 @@ impl SlotState {
         let found = self.edits.iter().filter(own).max_by_key(|(_, edit)| edit.writes);
         let found = found.or_else(|| self.edits.iter().find(born));
         found.map(|(key, edit)| (key.clone(), edit.clone()))
+    }
+
+    /// Notes that a client was told that a handle shows the newest snapshot. What shows only a part
+    /// of the rows has to be opened anew at once.
+    pub(super) fn confirm(&mut self, key: EditKey, now_ns: u64, lasts_ns: u64) {
+        if self.partial.contains(&key) {
+            return;
+        }
+        if self.confirmed.len() >= CONFIRMED_MAX {
+            self.confirmed.retain(|_, told| now_ns.saturating_sub(*told) < lasts_ns);
+        }
+        self.confirmed.insert(key, now_ns);
     }
 
     /// Remembers a view and forgets those that nobody used for long.

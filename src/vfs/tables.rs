@@ -108,18 +108,12 @@ impl Vfs {
             };
         };
         if shows(&latest, version) {
+            if strict == Strict::Yes {
+                self.confirm(slot, key);
+            }
             return Ok(Shown::Snapshot(latest));
         }
-        let reader = u64::try_from(self.settings.timing.reader.as_nanos()).unwrap_or(u64::MAX);
-        let now = self.clock.monotonic_ns();
-        let (used, displaced) = {
-            let state = slot.state();
-            let used = state.views.get(&version).map(|(_, used)| *used);
-            (used, state.displaced.is_some())
-        };
-        let in_use = used.is_some_and(|used| now.saturating_sub(used) < reader);
-        let in_use = in_use || open;
-        if strict == Strict::Yes && !in_use && !displaced {
+        if strict == Strict::Yes && !open && !self.in_use(slot, &key, version) {
             return Err(FsError::Stale);
         }
         match self.lake.snapshot(&self.principal(caller), &slot.table, At::Version(version)).await {
@@ -127,6 +121,29 @@ impl Vfs {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(FsError::Stale),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// How long a superseded snapshot stays open for a client that was seen on it.
+    fn reader_ns(&self) -> u64 {
+        u64::try_from(self.settings.timing.reader.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Notes that a client is told that its handle shows the newest snapshot.
+    fn confirm(&self, slot: &Slot, key: EditKey) {
+        slot.state().confirm(key, self.clock.monotonic_ns(), self.reader_ns());
+    }
+
+    /// Whether a superseded snapshot may be open: somebody read it a moment ago, or this client
+    /// was told a moment ago that it is the newest. Who opens a file to append to it asks for
+    /// attributes once more before the write. "Stale" would fail the append there, and those of
+    /// all others of the machine that have the file open and wait for their turn.
+    fn in_use(&self, slot: &Slot, key: &EditKey, version: u64) -> bool {
+        let now = self.clock.monotonic_ns();
+        let state = slot.state();
+        let read = state.views.get(&version).map(|(_, used)| *used);
+        let used = read.max(state.confirmed.get(key).copied());
+        let in_use = used.is_some_and(|used| now.saturating_sub(used) < self.reader_ns());
+        in_use || state.displaced.is_some()
     }
 
     /// Attributes of what a handle shows.
@@ -221,7 +238,9 @@ impl Vfs {
         // A compaction changes no byte: handles and what clients have cached stay as they are.
         let version = same.unwrap_or(latest.text_version());
         drop(state);
-        Ok((Handle { inode, version }, Shown::Snapshot(latest)))
+        let handle = Handle { inode, version };
+        self.confirm(slot, slot.key(caller, handle));
+        Ok((handle, Shown::Snapshot(latest)))
     }
 
     pub(super) async fn read_table(

@@ -1,8 +1,10 @@
 //! Adding rows at the end, in all the ways that clients do it.
 
-use mountable::vfs::{CreateMode, SetAttr, Stability};
+use std::time::Duration;
 
-use crate::support::Lab;
+use mountable::vfs::{CreateMode, FsError, SetAttr, Stability};
+
+use crate::support::{File, Lab};
 
 const TEXT: &str = "id,qty\n1,5\n";
 
@@ -97,6 +99,41 @@ async fn a_logger_that_keeps_the_file_open_adds_line_by_line() {
         a.write_sync(file, 0, &text).await.unwrap();
         assert_eq!(lab.engine_csv("t").await, text);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_that_another_gateway_overtook_after_the_open_is_accepted() {
+    let lab = Lab::with(|settings| settings.timing.reader = Duration::from_secs(600)).await;
+    lab.table("t").rows(TEXT).await;
+    let other = lab.another_gateway().await;
+    let (a, b) = (lab.client("a"), other.client("b"));
+    // LOOKUP gave the handle, and the kernel asks for attributes once more before it appends.
+    let file = File { handle: a.lookup("t.csv").await.unwrap().handle, size: 11 };
+    b.append_cold("t.csv", "2,1\n").await.unwrap();
+    assert_eq!(a.getattr(file).await.unwrap().size, file.size);
+    a.write_sync(file, file.size, "3,2\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,1\n3,2\n");
+    // And the other way round.
+    let file = File { handle: b.lookup("t.csv").await.unwrap().handle, size: 19 };
+    a.append_cold("t.csv", "4,3\n").await.unwrap();
+    assert_eq!(b.getattr(file).await.unwrap().size, file.size);
+    b.write_sync(file, file.size, "5,4\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,1\n3,2\n4,3\n5,4\n");
+    assert_eq!(a.cat("t.csv").await, lab.engine_csv("t").await);
+    assert_eq!(b.cat("t.csv").await, lab.engine_csv("t").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_is_accepted_where_attributes_are_stale() {
+    let lab = Lab::with(|settings| settings.timing.reader = Duration::ZERO).await;
+    lab.table("t").rows(TEXT).await;
+    let other = lab.another_gateway().await;
+    let (a, b) = (lab.client("a"), other.client("b"));
+    let file = a.open("t.csv").await.unwrap();
+    b.append_cold("t.csv", "2,1\n").await.unwrap();
+    assert!(matches!(a.getattr(file).await, Err(FsError::Stale)));
+    a.write_sync(file, file.size, "3,2\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,1\n3,2\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,12 @@ pub(crate) struct Lab {
     state: tempfile::TempDir,
 }
 
+/// Another gateway over a lab's lake.
+pub(crate) struct Gateway {
+    vfs: Arc<Vfs>,
+    _state: tempfile::TempDir,
+}
+
 /// A table to be made.
 pub(crate) struct TableSpec<'a> {
     lab: &'a Lab,
@@ -119,19 +125,22 @@ impl Lab {
         door(&self.objects, &self.catalog, &self.clock)
     }
 
+    /// A second gateway on the same lake, with a state directory of its own.
+    pub(crate) async fn another_gateway(&self) -> Gateway {
+        let state = tempfile::tempdir().unwrap();
+        let settings = Settings { state: state.path().to_owned(), ..self.settings.clone() };
+        let (objects, catalog) = (Arc::clone(&self.objects), Arc::clone(&self.catalog));
+        let gate = Lake::from_parts(&settings, objects, catalog, self.clock.clone()).unwrap();
+        let vfs = Vfs::open(gate, &settings, self.clock.clone()).await.unwrap();
+        Gateway { vfs, _state: state }
+    }
+
     pub(crate) fn id(table: &str) -> TableId {
         TableId::parse(&format!("acme/shop/{table}")).unwrap()
     }
 
     pub(crate) fn client(&self, name: &str) -> Client {
-        let caller = Caller {
-            uid: 1000,
-            gid: 1000,
-            groups: Arc::from([]),
-            client: name.into(),
-            read_only: false,
-        };
-        Client { vfs: Arc::clone(&self.vfs), caller, dir: "acme/shop".to_owned() }
+        client(&self.vfs, name)
     }
 
     pub(crate) fn table(&self, name: &str) -> TableSpec<'_> {
@@ -197,6 +206,23 @@ impl Lab {
     pub(crate) fn staged_files(&self) -> usize {
         std::fs::read_dir(self.state.path().join("staged")).unwrap().count()
     }
+}
+
+impl Gateway {
+    pub(crate) fn client(&self, name: &str) -> Client {
+        client(&self.vfs, name)
+    }
+}
+
+fn client(vfs: &Arc<Vfs>, name: &str) -> Client {
+    let caller = Caller {
+        uid: 1000,
+        gid: 1000,
+        groups: Arc::from([]),
+        client: name.into(),
+        read_only: false,
+    };
+    Client { vfs: Arc::clone(vfs), caller, dir: "acme/shop".to_owned() }
 }
 
 async fn change(
