@@ -158,6 +158,10 @@ impl Vfs {
         self.check_verdict(slot, &slot.key(caller, handle), offset)?;
         let key = self.edit(caller, slot, handle, Replaces::Parts).await?;
         let (offset, data) = self.behind_saved(slot, &key, offset, data).await?;
+        let offset = match stability > Stability::Unstable && !slot.is_held(&key) {
+            true => self.behind_end(slot, &key, offset, &data).await?,
+            false => offset,
+        };
         let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
         if len > 0
             && let Err(error) = self.change_edit(slot, &key, |file| {

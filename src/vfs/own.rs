@@ -110,6 +110,36 @@ impl Vfs {
         Ok((end, data.slice(split..)))
     }
 
+    /// Where a write belongs: whole lines that begin behind the end of what the handle shows are
+    /// an append by somebody who believes in another end. A client believes in one if the append
+    /// of another of its processes has failed before this one. What is never going to be written
+    /// must not be waited for: the lines would be acknowledged, and refused later.
+    ///
+    /// Only for durable writes: a client sends the parts of a larger write in any order, and asks
+    /// for none of them alone to be durable.
+    ///
+    /// # Errors
+    /// Those of reading what the handle shows.
+    pub(super) async fn behind_end(
+        &self,
+        slot: &Slot,
+        key: &EditKey,
+        offset: u64,
+        data: &Bytes,
+    ) -> FsResult<u64> {
+        let edit = slot.state().edits.get(key).cloned();
+        let Some(edit) = edit.filter(|edit| edit.writes == 0 && edit.adds_from.is_some()) else {
+            return Ok(offset);
+        };
+        let text = Frozen::new(&edit.file, edit.below.clone());
+        let end = text.len();
+        if offset <= end || end == 0 || !data.ends_with(b"\n") {
+            return Ok(offset);
+        }
+        let ended = text.read_all(end - 1..end).await? == b"\n";
+        Ok(if ended { end } else { offset })
+    }
+
     /// A truncation to nothing begins a new text; saved bytes are not cut off otherwise.
     ///
     /// # Errors

@@ -374,6 +374,51 @@ pub(crate) async fn a_swap_releases_the_lock_of_its_token_only(
     assert!(!one.release(&id, "a").await.expect("lock"));
 }
 
+/// Every optional part of a swap in one: what it requires, the lock's token, schema, audit.
+pub(crate) async fn a_swap_with_all_its_parts_keeps_them_apart(
+    one: &SharedCatalog,
+    two: &SharedCatalog,
+) {
+    let (id, other) = (table("acme/shop/orders"), table("acme/shop/archive"));
+    let long = Duration::from_secs(60);
+    let key = DocKey::Trash(id.super_id(), "orders_1".to_owned());
+    let document = DocKey::SchemaDocument(id.clone());
+    let mut leaf: Bytes = "leaf 0".into();
+    put(one, &id, "leaf 0").await;
+    for (turn, requires) in
+        [Required::Doc(key.clone()), Required::Leaf(other.clone())].into_iter().enumerate()
+    {
+        let token = format!("token {turn}");
+        let (next, schema) =
+            (Bytes::from(format!("leaf {}", turn + 1)), Bytes::from(format!("schema {turn}")));
+        let event = vec![("action".to_owned(), format!("edit {turn}"))];
+        let whole = LeafSwap {
+            requires: Some(requires.clone()),
+            schema: Some(schema.clone()),
+            audit: vec![event.clone(), event],
+            ..swap(&id, Some(&leaf), Some(&next))
+        };
+        assert!(one.acquire(&id, &token, long).await.expect("lock"));
+        let early = one.swap_and_release(whole.clone(), &token).await.expect("swap");
+        assert_eq!(early, SwapOutcome::Moved { current: Some(Leaf { raw: leaf.clone() }) });
+        assert!(!two.acquire(&id, "thief", long).await.expect("lock"), "nothing was swapped");
+        assert_ne!(two.doc(&document).await.expect("doc"), Some(schema.clone()));
+        match requires {
+            Required::Doc(key) => {
+                assert!(two.put_doc(&key, Expected::Absent, "{}".into()).await.expect("put"));
+            }
+            Required::Leaf(other) => put(two, &other, "leaf").await,
+        }
+        let outcome = one.swap_and_release(whole, &token).await.expect("swap");
+        assert!(matches!(outcome, SwapOutcome::Swapped { .. }), "{outcome:?}");
+        assert_eq!(two.leaf(&id).await.expect("leaf"), Some(Leaf { raw: next.clone() }));
+        assert_eq!(two.doc(&document).await.expect("doc"), Some(schema));
+        assert!(two.acquire(&id, "next", long).await.expect("lock"), "it was released");
+        assert!(two.release(&id, "next").await.expect("lock"));
+        leaf = next;
+    }
+}
+
 pub(crate) async fn row_ids_are_never_given_twice(one: &SharedCatalog, two: &SharedCatalog) {
     let id = table("acme/shop/orders");
     let tries = (0..40_u64).map(|writer| {

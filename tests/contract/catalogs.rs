@@ -80,6 +80,7 @@ every_catalog!(
     all_leaves_are_listed_in_order,
     a_lock_has_one_holder_until_it_expires,
     a_swap_releases_the_lock_of_its_token_only,
+    a_swap_with_all_its_parts_keeps_them_apart,
     row_ids_are_never_given_twice,
     row_ids_stay_above_the_floor_after_a_roll_back,
     documents_are_replaced_only_from_what_was_expected,

@@ -124,6 +124,23 @@ async fn an_append_that_another_gateway_overtook_after_the_open_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lines_behind_the_end_that_a_client_believes_in_are_appended() {
+    let lab = lab().await;
+    let other = lab.another_gateway().await;
+    let (a, b) = (lab.client("a"), other.client("b"));
+    let file = a.open("t.csv").await.unwrap();
+    b.append_cold("t.csv", "2,1\n").await.unwrap();
+    // Another process of the machine was to write the four bytes before, and failed.
+    a.write_sync(file, file.size + 4, "3,2\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,1\n3,2\n");
+    a.write_sync(file, file.size + 8, "4,3\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,5\n2,1\n3,2\n4,3\n");
+    // Who wrote nothing through another handle sees the same.
+    b.append_warm("t.csv", "5,4\n").await.unwrap();
+    assert_eq!(a.cat("t.csv").await, "id,qty\n1,5\n2,1\n3,2\n4,3\n5,4\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_write_is_accepted_where_attributes_are_stale() {
     let lab = Lab::with(|settings| settings.timing.reader = Duration::ZERO).await;
     lab.table("t").rows(TEXT).await;
