@@ -163,6 +163,7 @@ impl Vfs {
             false => offset,
         };
         let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        let begun = slot.begun_anew(&key);
         if len > 0
             && let Err(error) = self.change_edit(slot, &key, |file| {
                 file.write(offset, &data)?;
@@ -184,8 +185,8 @@ impl Vfs {
             if let Some(edit) = slot.state().edits.get_mut(&key) {
                 edit.whole = whole_file;
             }
-            committed =
-                self.decide_and_act(slot, &key, Trigger::StableWrite { whole_file }).await?;
+            let trigger = Trigger::StableWrite { whole_file, grown: (1..len).contains(&begun) };
+            committed = self.decide_and_act(slot, &key, trigger).await?;
             if !committed {
                 self.sync_edit(slot, &key).await?;
             }
@@ -220,7 +221,8 @@ impl Vfs {
             self.schedule(slot, key, Decision::Close);
             return Ok(false);
         }
-        self.flush(slot, key, Trigger::StableWrite { whole_file: false }).await?;
+        let trigger = Trigger::StableWrite { whole_file: false, grown: false };
+        self.flush(slot, key, trigger).await?;
         Ok(true)
     }
 
@@ -405,6 +407,14 @@ impl Slot {
         let state = self.state();
         let edit = state.edits.get(key)?;
         Some(edit.file.lock().unwrap_or_else(PoisonError::into_inner).size())
+    }
+
+    /// How much of an edit's text was written since nothing was below it: 0 before the first write.
+    fn begun_anew(&self, key: &EditKey) -> u64 {
+        let state = self.state();
+        let Some(edit) = state.edits.get(key) else { return 0 };
+        let file = edit.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.content().base_limit > 0 { 0 } else { file.size() }
     }
 
     /// Whether an edit began in an empty slot.

@@ -305,6 +305,9 @@ pub(super) enum Trigger {
     StableWrite {
         /// The write covers the file from its first to its last byte.
         whole_file: bool,
+        /// It made a text longer that earlier writes had begun anew: a client sends the page of a
+        /// writer that goes on line by line again as a whole.
+        grown: bool,
     },
     /// COMMIT.
     Commit,
@@ -354,13 +357,14 @@ pub(super) fn decide(shape: Shape, trigger: Trigger) -> Decision {
         _ if shape.doubtful => Decision::Shrink,
         // A last line without its newline: a writer in mid-line, or an editor that leaves it out
         // and then writes the whole file at once.
-        Trigger::StableWrite { whole_file: true } if !shape.complete && shape.reaches_end => {
+        Trigger::StableWrite { whole_file: true, .. } if !shape.complete && shape.reaches_end => {
             Decision::Settle
         }
         _ if !shape.complete => Decision::Shrink,
         _ if shape.in_place => Decision::Settle,
         Trigger::StableWrite { .. } if shape.append => Decision::Now,
-        Trigger::StableWrite { whole_file } if whole_file || shape.reaches_end => Decision::Now,
+        Trigger::StableWrite { .. } if shape.reaches_end => Decision::Now,
+        Trigger::StableWrite { whole_file: true, grown: false } => Decision::Now,
         Trigger::Commit if shape.append || shape.reaches_end => Decision::NowUnlessMore,
         // A new table, or a text that is shorter than the table's: nothing tells its end but
         // silence.
@@ -384,11 +388,14 @@ mod tests {
     const PREFIX: Shape = Shape { doubtful: true, ..REWRITE };
     const PART: Shape = Shape { complete: false, reaches_end: true, ..REWRITE };
     const BEGUN: Shape = Shape { complete: false, ..REWRITE };
+    const WHOLE: Trigger = Trigger::StableWrite { whole_file: true, grown: false };
+    const PIECE: Trigger = Trigger::StableWrite { whole_file: false, grown: false };
+    const GROWN: Trigger = Trigger::StableWrite { whole_file: true, grown: true };
     const IN_PLACE: Shape = Shape { reaches_end: true, in_place: true, ..REWRITE };
 
     #[test]
     fn bytes_changed_in_place_wait_for_a_truncation_that_may_follow() {
-        let write = Trigger::StableWrite { whole_file: true };
+        let write = WHOLE;
         assert_eq!(decide(IN_PLACE, write), Decision::Settle);
         assert_eq!(decide(IN_PLACE, Trigger::Commit), Decision::Settle);
         assert_eq!(decide(IN_PLACE, Trigger::Confirm), Decision::Now);
@@ -396,17 +403,19 @@ mod tests {
 
     #[test]
     fn an_append_is_judged_in_the_write_that_brings_it() {
-        assert_eq!(decide(APPEND, Trigger::StableWrite { whole_file: false }), Decision::Now);
+        assert_eq!(decide(APPEND, PIECE), Decision::Now);
         assert_eq!(decide(APPEND, Trigger::Commit), Decision::NowUnlessMore);
-        assert_eq!(decide(PART, Trigger::StableWrite { whole_file: false }), Decision::Shrink);
-        assert_eq!(decide(PART, Trigger::StableWrite { whole_file: true }), Decision::Settle);
-        assert_eq!(decide(BEGUN, Trigger::StableWrite { whole_file: true }), Decision::Shrink);
+        assert_eq!(decide(PART, PIECE), Decision::Shrink);
+        assert_eq!(decide(PART, WHOLE), Decision::Settle);
+        assert_eq!(decide(BEGUN, WHOLE), Decision::Shrink);
     }
 
     #[test]
     fn a_rewrite_commits_at_once_only_when_it_is_surely_whole() {
-        assert_eq!(decide(REWRITE, Trigger::StableWrite { whole_file: true }), Decision::Now);
-        assert_eq!(decide(REWRITE, Trigger::StableWrite { whole_file: false }), Decision::Settle);
+        assert_eq!(decide(REWRITE, WHOLE), Decision::Now);
+        assert_eq!(decide(REWRITE, PIECE), Decision::Settle);
+        assert_eq!(decide(REWRITE, GROWN), Decision::Settle);
+        assert_eq!(decide(Shape { reaches_end: true, ..REWRITE }, GROWN), Decision::Now);
         assert_eq!(decide(REWRITE, Trigger::Commit), Decision::SettleInCall);
     }
 
@@ -429,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_shrinking_rewrite_waits_unless_it_is_confirmed() {
-        for trigger in [Trigger::StableWrite { whole_file: true }, Trigger::Commit] {
+        for trigger in [WHOLE, Trigger::Commit] {
             assert_eq!(decide(PREFIX, trigger), Decision::Shrink);
         }
         for trigger in [Trigger::Confirm, Trigger::Certain, Trigger::Quiet] {

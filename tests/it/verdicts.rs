@@ -187,3 +187,25 @@ async fn the_first_part_of_a_slow_rewrite_is_not_taken_for_the_whole() {
     a.overwrite("t.csv", "id,qty\n1,5\n3,7").await.unwrap();
     lab.settles("t", "id,qty\n1,5\n3,7\n").await;
 }
+
+/// On a mount with `sync` each line of a slow writer brings the whole page again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_grows_is_not_taken_for_the_whole_text() {
+    let lab =
+        Lab::with(|settings| settings.timing.settle = std::time::Duration::from_secs(30)).await;
+    let text = "id,qty\n1,5\n2,6\n3,7\n4,8\n";
+    lab.table("t").rows(text).await;
+    let a = lab.client("a");
+    let file = a.open("t.csv").await.unwrap();
+    a.truncate(file, 0).await.unwrap();
+    let new = text.replace("1,5", "1,50");
+    for (end, _) in new.match_indices('\n') {
+        assert_eq!(lab.engine_csv("t").await, text);
+        a.write_sync(file, 0, &new[..=end]).await.unwrap();
+    }
+    assert_eq!(lab.engine_csv("t").await, new, "the last line ends the text");
+    assert_eq!(lab.versions("t").await, 3);
+    // At once it is one save, however short.
+    a.overwrite("t.csv", "id,qty\n1,51\n2,6\n3,7\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, "id,qty\n1,51\n2,6\n3,7\n");
+}
