@@ -119,6 +119,15 @@ impl Found {
 
 /// Explores a scenario, at most `states_max` states.
 pub(crate) fn explore(scenario: &Scenario, states_max: u64) -> Found {
+    explore_until(scenario, states_max, |_| false)
+}
+
+/// Explores a scenario until enough was found, or as [`explore`] does.
+pub(crate) fn explore_until(
+    scenario: &Scenario,
+    states_max: u64,
+    enough: impl Fn(&Found) -> bool,
+) -> Found {
     let mut found = Found::default();
     let mut seen = Prints::default();
     let start = scenario.start();
@@ -132,6 +141,9 @@ pub(crate) fn explore(scenario: &Scenario, states_max: u64) -> Found {
                 return found;
             }
             scenario.judge(state, &mut found);
+            if enough(&found) {
+                return found;
+            }
             scenario.steps(state, &mut |_, after| {
                 if seen.insert(print_of(&after)) {
                     next.push(after);
