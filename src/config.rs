@@ -186,7 +186,7 @@ pub struct Timing {
     pub shrink: Duration,
     /// How long a removed or renamed table may come back under its name before it is dropped.
     pub grace: Duration,
-    /// How long a superseded snapshot stays open for a reader that was seen on it.
+    /// How long a superseded snapshot stays open for who was seen on it.
     pub reader: Duration,
     /// How long unused scratch files are kept.
     pub scratch: Duration,

@@ -285,21 +285,6 @@ impl Lake {
         self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
-    /// Lets the next look at a table ask the catalogue; what was known stays for when it is away.
-    fn outdate(&self, id: &TableId) {
-        let old = self.0.clock.monotonic_ns().saturating_sub(self.0.pointer_ns);
-        let mut pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((fetched, _)) = pointers.get_mut(id) {
-            *fetched = old.min(*fetched);
-        }
-    }
-
-    /// The newest snapshot as far as this process knows, of whatever age.
-    fn last_known(&self, id: &TableId) -> Option<Arc<Snapshot>> {
-        let pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
-        pointers.get(id).map(|(_, snapshot)| Arc::clone(snapshot))
-    }
-
     fn remembered(&self, id: &TableId) -> Option<Arc<Snapshot>> {
         let now = self.0.clock.monotonic_ns();
         let pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -471,10 +456,7 @@ impl Lake {
                     Ok(CommitOutcome::Conflict { .. }) => telemetry::COMMIT_CONFLICTS.add(1),
                     _ => {}
                 }
-                match &other {
-                    Err(error) if error.kind() == ErrorKind::Unavailable => self.outdate(id),
-                    _ => self.forget(id),
-                }
+                self.forget_unless_away(id, other.as_ref().err());
                 other
             }
         }

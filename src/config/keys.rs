@@ -207,7 +207,7 @@ pub static KEYS: &[Key] = &[
     duration_key!("timing.grace", timing.grace,
         "How long a removed or renamed table may come back under its name before it is dropped."),
     duration_key!("timing.reader", timing.reader,
-        "How long a superseded snapshot stays open for a reader that was seen on it."),
+        "How long a superseded snapshot stays open for who was seen on it."),
     duration_key!("timing.scratch", timing.scratch, "How long unused scratch files are kept."),
     duration_key!("timing.pointer", timing.pointer,
         "How long the newest pointer of a table may be reused without asking the catalogue."),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Lake, OrgName, Principal, Refusal, SuperId, SuperName, TableId};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::table::{Settled, Snapshot};
 
 /// How often a catalogue that is away is asked whether it is back.
@@ -101,6 +101,26 @@ impl Lake {
                 }
             }
         });
+    }
+
+    /// The newest snapshot as far as this process knows, of whatever age.
+    pub(super) fn last_known(&self, id: &TableId) -> Option<Arc<Snapshot>> {
+        let pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
+        pointers.get(id).map(|(_, snapshot)| Arc::clone(snapshot))
+    }
+
+    /// Forgets a table's pointer after a change that came to nothing. If the catalogue was away,
+    /// only its age is: reading goes on with what was known.
+    pub(super) fn forget_unless_away(&self, id: &TableId, error: Option<&Error>) {
+        if error.is_none_or(|error| error.kind() != ErrorKind::Unavailable) {
+            self.forget(id);
+            return;
+        }
+        let old = self.0.clock.monotonic_ns().saturating_sub(self.0.pointer_ns);
+        let mut pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((fetched, _)) = pointers.get_mut(id) {
+            *fetched = old.min(*fetched);
+        }
     }
 
     /// The newest snapshot of a table. The first look after each connection to the catalogue goes
