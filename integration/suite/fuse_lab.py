@@ -11,6 +11,8 @@ from lab import READY_SECONDS_MAX, Lab, LabError
 class FuseLab(Lab):
     """`mountable serve --fuse`; its one mount belongs to the gateway and lives as long."""
 
+    closes_end_saves = True
+
     def __init__(self, env, name, **options):
         super().__init__(env, f"fuse-{name}", **options)
         self.point = self.base / "mount"
@@ -89,7 +91,6 @@ class FuseEnv:
     """What cases work with, for those that were written for NFS."""
 
     use_oracle = False
-    close_saves = True
 
     def __init__(self, env):
         self.outer = env

@@ -49,6 +49,8 @@ def free_port():
 class Lab:
     """One lake directory, one state directory, one gateway process, one or more mounts."""
 
+    closes_end_saves = False  # NFSv3 has no close
+
     def __init__(self, env, name, catalog=None, lake=None, state=None, serve_options=()):
         self.env = env
         self.name = name

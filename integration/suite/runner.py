@@ -60,7 +60,6 @@ class Env:
         self.notes = []
         self.at_end = []
         self.use_oracle = True
-        self.close_saves = False
 
     @property
     def lab(self):

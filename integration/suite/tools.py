@@ -35,8 +35,9 @@ class Tool:
     keyless_too: bool = False
     # Snapshots of t that the script makes; None: as many as the client's WRITEs, or t is gone.
     saves: int | None = 1
+    # The same where each close ends a save (FUSE), if that makes a difference.
+    saves_at_close: int | None = None
     here: str = None  # what a table shows where it must differ from a plain file
-    closes: int | None = None  # snapshots where each close is a save (FUSE), if not `saves`
 
 
 def edit(command):

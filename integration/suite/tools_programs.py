@@ -199,7 +199,7 @@ SHELLS = [
          "sed s/bob/BOB/ t.csv > $W/y; : > t.csv; cat $W/y >> t.csv", CHANGED),
     Tool("rewritten_line_by_line",
          "sed s/bob/BOB/ t.csv > $W/y; head -1 $W/y > t.csv; tail -n +2 $W/y | "
-         "while IFS= read -r l; do echo \"$l\" >> t.csv; done", CHANGED, closes=6),
+         "while IFS= read -r l; do echo \"$l\" >> t.csv; done", CHANGED, saves_at_close=6),
     Tool("sed_redirected", "sed s/bob/BOB/ t.csv > $W/y; cat < $W/y > t.csv", CHANGED),
     Tool("dash_append", "dash -c 'echo 6,fay,60 >> t.csv'", APPENDED),
     Tool("two_processes_append",
