@@ -86,8 +86,7 @@ fn no_secret_of_any_setting_comes_out_again() {
         &config,
         format!(
             "[redis]\npassword = \"{password}\"\nsentinel_password = \"{MARK}-sentinel\"\n\
-             [storage]\nendpoint = \"http://127.0.0.1:{}\"\nallow_http = \"true\"\n{}",
-            refusing_store(),
+             [storage]\n{}",
             storage()
         ),
     )
@@ -100,7 +99,20 @@ fn no_secret_of_any_setting_comes_out_again() {
     let in_url = format!("redis://user:{MARK}-in-url@127.0.0.1:{port}/0");
     let bad = format!("redis://:{MARK}-in-url@127.0.0.1:1/0");
     let here: [&str; 6] = ["--config", &config, "--lake", &lake, "--catalog", &good];
-    let s3 = ["--config", &config, "--lake", "s3://bucket/prefix"];
+    // A store refuses options of others, so that one has a configuration of its own.
+    let of_s3 = place.path("s3").join("config.toml");
+    std::fs::create_dir(of_s3.parent().unwrap()).unwrap();
+    std::fs::write(
+        &of_s3,
+        format!(
+            "[redis]\npassword = \"{password}\"\n[storage]\nallow_http = \"true\"\n\
+             endpoint = \"http://127.0.0.1:{}\"\naccess_key_id = \"{MARK}-id\"\n\
+             secret_access_key = \"{MARK}-key\"\nsession_token = \"{MARK}-token\"\n",
+            refusing_store()
+        ),
+    )
+    .unwrap();
+    let s3 = ["--config", of_s3.to_str().unwrap(), "--lake", "s3://bucket/prefix"];
     let mut said = Vec::new();
     let mut ran = 0;
     let mut run = |words: Vec<&str>, expected: Option<bool>| {
