@@ -14,7 +14,7 @@ from tools import START
 
 TABLE, EDITED = "acme/shop/t", "acme/shop/e"
 GATEWAYS, APPENDERS = 3, 7
-SECONDS = 60 if LONG else 15
+SECONDS = 60 if LONG else 10
 
 # One writer: number, file, seconds. Tells what was acknowledged, with the time before and after.
 APPENDER = """
