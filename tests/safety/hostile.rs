@@ -143,9 +143,10 @@ fn random_calls(gateway: &Gateway, root: &[u8], cases: u32) -> u64 {
         for _ in 0..16 {
             let procedure = u32::try_from(random(&mut seed) % 24).unwrap();
             let length = usize::try_from(random(&mut seed) % 200).unwrap();
-            let mut arguments = if random(&mut seed) % 2 == 0 { opaque(root) } else { Vec::new() };
+            let mut arguments =
+                if random(&mut seed).is_multiple_of(2) { opaque(root) } else { Vec::new() };
             arguments.extend(random_bytes(&mut seed, length));
-            let program = if random(&mut seed) % 8 == 0 { MOUNT } else { NFS };
+            let program = if random(&mut seed).is_multiple_of(8) { MOUNT } else { NFS };
             bytes.extend(client.call_bytes(program, procedure, &arguments));
         }
         client.stream.write_all(&bytes).unwrap();
