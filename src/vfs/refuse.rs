@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::gateway::Vfs;
-use super::slot::{Edit, EditKey, Slot};
+use super::slot::{Edit, EditKey, Slot, Trigger};
 use super::text::Frozen;
 use super::{Caller, FsError};
 use crate::clock::{random_hex, rfc3339};
@@ -69,6 +69,9 @@ impl Vfs {
         refusal.reason = cause.to_string();
         (refusal.code, refusal.remedy) = advice(cause.kind());
         self.forget_edit(slot, key, &[refusal]).await;
+        // What is still on its way belongs to the same save; laid over the table it would be half
+        // of it.
+        self.note_verdict(slot, key, &edit, Trigger::Certain, cause);
         error
     }
 

@@ -341,3 +341,29 @@ async fn a_row_changed_below_a_row_that_another_client_put_in_front_is_no_confli
     b.write_sync(file, 0, "id,qty\n10,5\n2,6\n3,7\n").await.unwrap();
     assert_eq!(lab.engine_csv("t").await, "id,qty\n9,0\n10,5\n2,6\n3,8\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_write_that_found_no_room_is_not_laid_over_the_table() {
+    let lab = Lab::with(|settings| settings.limits.staged_bytes_max = 64 << 10).await;
+    let old: String = (0..8000).map(|id| format!("{id},10000001\n")).collect();
+    let old = format!("id,qty\n{old}");
+    lab.table("t").rows(&old).await;
+    let new = old.replace("10000001", "20000002");
+    let a = lab.client("a");
+    let file = a.open("t.csv").await.unwrap();
+    a.truncate(file, 0).await.unwrap();
+    let mut refused = 0;
+    for (at, part) in new.as_bytes().chunks(16 << 10).enumerate() {
+        let offset = u64::try_from(at << 14).unwrap();
+        refused +=
+            u32::from(a.write(file, offset, part.to_vec(), Stability::Unstable).await.is_err());
+    }
+    assert!(refused >= 2, "the rest of the text is refused as well: {refused}");
+    let _ = a.commit(file).await;
+    lab.quiet().await;
+    assert_eq!(lab.engine_csv("t").await, old);
+    assert_eq!(lab.staged_files(), 0);
+    // With room again, the next save counts as one of its own.
+    lab.client("a").append_cold("t.csv", "8000,3\n").await.unwrap();
+    assert_eq!(lab.engine_csv("t").await, format!("{old}8000,3\n"));
+}
