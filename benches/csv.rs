@@ -5,52 +5,20 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench has no callers and no recovery")]
 
 use std::hint::black_box;
-use std::sync::Arc;
 
-use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use mountable::csv::{self, Hunk, Parser, Text, TypeInference};
 
+#[allow(dead_code, unreachable_pub, reason = "shared by two benches")]
 mod types;
 
-const ROWS: i64 = 100_000;
+use types::table as batch;
 
 fn main() {
     divan::main();
-}
-
-/// Values spread by a linear congruence, so that numbers have many digits.
-fn batch() -> RecordBatch {
-    let spread = |row: i64| row.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
-    let cities = ["Berlin", "Lisbon", "Oslo", "New York", "Sao Paulo", "Rome"];
-    let rows = || 0..ROWS;
-    let names = rows().map(|row| format!("customer-{:07}", spread(row).rem_euclid(9_999_999)));
-    #[allow(clippy::cast_precision_loss)]
-    let amounts = rows().map(|row| (spread(row).rem_euclid(10_000_000)) as f64 / 100.0);
-    let times =
-        rows().map(|row| 1_700_000_000_000_000 + spread(row).rem_euclid(31_536_000_000_000));
-    let city = rows().map(|row| cities[usize::try_from(spread(row).rem_euclid(6)).unwrap()]);
-    let schema = Schema::new(vec![
-        Field::new("id", DataType::Int64, true),
-        Field::new("name", DataType::Utf8, true),
-        Field::new("amount", DataType::Float64, true),
-        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), true),
-        Field::new("city", DataType::Utf8, true),
-    ]);
-    RecordBatch::try_new(
-        Arc::new(schema),
-        vec![
-            Arc::new(Int64Array::from_iter_values(rows())),
-            Arc::new(StringArray::from_iter_values(names)),
-            Arc::new(Float64Array::from_iter_values(amounts)),
-            Arc::new(TimestampMicrosecondArray::from_iter_values(times)),
-            Arc::new(StringArray::from_iter_values(city)),
-        ],
-    )
-    .unwrap()
 }
 
 fn text() -> Vec<u8> {

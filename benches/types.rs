@@ -1,25 +1,21 @@
-//! Every type that a table may have, beside the writer of arrow-csv; nested types, which that
-//! refuses, beside arrow-json's.
-//!
-//! Data: one column, 20,000 rows of spread values, a NULL in each seventh. Unit: bytes of text.
+//! Data of the benches: the table of five columns, and one column of every type that a table may
+//! have: 20,000 rows of spread values, a NULL in each seventh.
 
-use std::hint::black_box;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Int32Builder, Int64Array, ListBuilder, MapBuilder,
-    RecordBatch, StringArray, StringBuilder, StructArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int32Builder, Int64Array,
+    ListBuilder, MapBuilder, RecordBatch, StringArray, StringBuilder, StructArray,
+    TimestampMicrosecondArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
-use divan::Bencher;
-use divan::counter::BytesCount;
-use mountable::csv;
 
 const ROWS: i64 = 20_000;
+const TABLE_ROWS: i64 = 100_000;
 
 /// Names of the columns that `column` makes.
-const KINDS: &[&str] = &[
+pub const KINDS: &[&str] = &[
     "bool",
     "int8",
     "int16",
@@ -76,7 +72,7 @@ fn numbers(limit: i64, data_type: &DataType) -> ArrayRef {
         }
         DataType::Float16 | DataType::Float32 | DataType::Float64 => {
             let floats = cast(&values, &DataType::Float64).unwrap();
-            let hundred = arrow::array::Float64Array::new_scalar(100.0);
+            let hundred = Float64Array::new_scalar(100.0);
             let floats = arrow::compute::kernels::numeric::div(&floats, &hundred).unwrap();
             cast(&floats, data_type).unwrap()
         }
@@ -122,7 +118,9 @@ fn column(kind: &str) -> ArrayRef {
         "timestamp_ms" => numbers(1 << 41, &DataType::Timestamp(Millisecond, None)),
         "timestamp_us" => numbers(1 << 51, &DataType::Timestamp(Microsecond, None)),
         "timestamp_ns" => numbers(1 << 61, &DataType::Timestamp(Nanosecond, None)),
-        "timestamp_utc" => numbers(1 << 51, &DataType::Timestamp(Microsecond, Some("UTC".into()))),
+        "timestamp_utc" => {
+            numbers(1 << 51, &DataType::Timestamp(Microsecond, Some("+00:00".into())))
+        }
         "duration_s" => numbers(1 << 20, &DataType::Duration(Second)),
         "duration_us" => numbers(1 << 40, &DataType::Duration(Microsecond)),
         "text" => Arc::new(texts(|n| format!("customer-{n:07}"))),
@@ -180,51 +178,40 @@ fn maps() -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-fn batch(kind: &str) -> RecordBatch {
+/// A column of the type as a batch.
+pub fn batch(kind: &str) -> RecordBatch {
     let column = column(kind);
     let field = Field::new("column", column.data_type().clone(), true);
     RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]).unwrap()
 }
 
-fn text_len(batch: &RecordBatch) -> usize {
-    let mut out = Vec::new();
-    csv::render(batch, &mut out, &mut Vec::new()).unwrap();
-    out.len()
-}
-
-#[divan::bench(args = KINDS)]
-fn type_render(bencher: Bencher<'_, '_>, kind: &str) {
-    let batch = batch(kind);
-    let (mut out, mut ends) = (Vec::new(), Vec::new());
-    bencher.counter(BytesCount::new(text_len(&batch))).bench_local(|| {
-        out.clear();
-        ends.clear();
-        csv::render(black_box(&batch), &mut out, &mut ends).unwrap();
-    });
-}
-
-#[divan::bench(args = KINDS)]
-fn type_lengths(bencher: Bencher<'_, '_>, kind: &str) {
-    let batch = batch(kind);
-    bencher.counter(BytesCount::new(text_len(&batch))).bench_local(|| {
-        let column = black_box(&batch).column(0);
-        csv::text_bytes(column.as_ref(), 0..column.len()).unwrap()
-    });
-}
-
-#[divan::bench(args = KINDS)]
-fn type_arrow(bencher: Bencher<'_, '_>, kind: &str) {
-    let batch = batch(kind);
-    let mut out = Vec::new();
-    bencher.counter(BytesCount::new(text_len(&batch))).bench_local(|| {
-        out.clear();
-        if batch.column(0).data_type().is_nested() {
-            let mut writer = arrow::json::LineDelimitedWriter::new(&mut out);
-            writer.write(black_box(&batch)).unwrap();
-            writer.finish().unwrap();
-        } else {
-            let writer = arrow::csv::WriterBuilder::new().with_header(false);
-            writer.build(&mut out).write(black_box(&batch)).unwrap();
-        }
-    });
+/// Values spread by a linear congruence, so that numbers have many digits.
+pub fn table() -> RecordBatch {
+    let spread = |row: i64| row.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+    let cities = ["Berlin", "Lisbon", "Oslo", "New York", "Sao Paulo", "Rome"];
+    let rows = || 0..TABLE_ROWS;
+    let names = rows().map(|row| format!("customer-{:07}", spread(row).rem_euclid(9_999_999)));
+    #[allow(clippy::cast_precision_loss)]
+    let amounts = rows().map(|row| (spread(row).rem_euclid(10_000_000)) as f64 / 100.0);
+    let times =
+        rows().map(|row| 1_700_000_000_000_000 + spread(row).rem_euclid(31_536_000_000_000));
+    let city = rows().map(|row| cities[usize::try_from(spread(row).rem_euclid(6)).unwrap()]);
+    let schema = Schema::new(vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("name", DataType::Utf8, true),
+        Field::new("amount", DataType::Float64, true),
+        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        Field::new("city", DataType::Utf8, true),
+    ]);
+    RecordBatch::try_new(
+        Arc::new(schema),
+        vec![
+            Arc::new(Int64Array::from_iter_values(rows())),
+            Arc::new(StringArray::from_iter_values(names)),
+            Arc::new(Float64Array::from_iter_values(amounts)),
+            Arc::new(TimestampMicrosecondArray::from_iter_values(times)),
+            Arc::new(StringArray::from_iter_values(city)),
+        ],
+    )
+    .unwrap()
 }

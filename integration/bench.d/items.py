@@ -29,39 +29,16 @@ def fresh(bench, lake, measure, **settings):
 
 
 def render(bench, report):
-    """Item 1: by the divan benches, each beside arrow-csv's writer."""
-    words = ["cargo", "bench", "--bench", "csv", "--", "render", "text_bytes", "type_"]
-    words += ["--sample-count", "3" if bench.short else "60"]
+    """Item 1, and what of item 9 is no commit: by `benches/ratios.rs`, whose sides take turns."""
+    words = ["cargo", "bench", "--bench", "ratios", "--", "--rounds", "3" if bench.short else "200"]
     out = subprocess.run(words, cwd=bench.root, capture_output=True, check=True).stdout.decode()
-    times = divan(out)
-    pairs = [("render", "render_arrow_csv", "5 columns, beside arrow-csv", 4.0),
-             ("text_bytes", "render", "lengths only, beside rendering", 2.0)]  # fmt: skip
-    for name in times:
-        group, _, kind = name.partition(".")
-        if group == "type_render":
-            pairs.append((name, f"type_arrow.{kind}", f"type {kind}, beside arrow-csv", 2.0))
-    for ours, peer, what, target in pairs:
-        if ours in times and peer in times:
-            report.compare("render", what, times[ours], times[peer], target)
-
-
-def divan(text):
-    """Fastest and median seconds of each bench in divan's tree; groups as `group.bench`."""
-    units = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
-    times, group = {}, ""
-    for line in text.splitlines():
-        found = re.match(r"^([│ ]*)[├╰]─ (\S+)\s*(.*)$", line)
-        if not found:
-            continue
-        depth, name, rest = len(found[1]), found[2], found[3]
-        values = re.findall(r"([\d.]+) (ns|µs|ms|s)\b", rest)
-        if len(values) < 4:
-            group = name
-            continue
-        seconds = [float(number) * units[unit] for number, unit in values]
-        # `statistics.median` of these is the median of the bench.
-        times[f"{group}.{name}" if depth else name] = [seconds[0], seconds[2], seconds[2]]
-    return times
+    row = r"^(\S+ \S+) +([\d.]+) us +([\d.]+) us +[\d.]+(?: +>= ([\d.]+))?"
+    peers = {"render": "beside arrow", "lengths": "beside rendering", "parse": "beside arrow-csv",
+             "compare": "unchanged, beside memcmp"}
+    for name, ours, peer, target in re.findall(row, out, re.MULTILINE):
+        what = f"{name}, {peers[name.split()[0]]}"
+        ours, peer = float(ours) * 1e-6, float(peer) * 1e-6
+        report.compare("render", what, [ours], [peer], float(target) if target else None)
 
 
 def cat(bench, report):
