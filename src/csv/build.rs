@@ -57,7 +57,7 @@ pub(super) fn builder(data_type: &DataType) -> Option<Box<dyn ColumnBuilder>> {
             primitive!(types::Float32Type, |text: &[u8]| number::parse_float(trim(text)))
         }
         DataType::Float64 => {
-            primitive!(types::Float64Type, |text: &[u8]| number::parse_float(trim(text)))
+            primitive!(types::Float64Type, |text: &[u8]| number::parse_double(trim(text)))
         }
         DataType::Decimal32(..)
         | DataType::Decimal64(..)

@@ -28,8 +28,26 @@ const PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
+/// The three digits of the numbers below 1,000, and a byte that makes them a word.
+const TRIPLES: [[u8; 4]; 1_000] = {
+    let mut triples = [[0; 4]; 1_000];
+    let mut value = 0;
+    while value < 1_000 {
+        let ([_, a], [b, c]) = (PAIRS[value / 100], PAIRS[value % 100]);
+        triples[value] = [a, b, c, b'0'];
+        value += 1;
+    }
+    triples
+};
+
 #[inline]
-fn pair(value: u32) -> [u8; 2] {
+fn triple(value: u32) -> [u8; 4] {
+    TRIPLES.get((value % 1_000) as usize).copied().unwrap_or_default()
+}
+
+/// The two digits of a number below 100.
+#[inline]
+pub(super) fn pair(value: u32) -> [u8; 2] {
     PAIRS.get((value % 100) as usize).copied().unwrap_or_default()
 }
 
@@ -165,41 +183,32 @@ fn write_far_year(slot: &mut Slot, at: usize, year: i64) -> usize {
 }
 
 /// Writes `10:00:00.123` at `at`; `seconds` of the day and the fraction in the unit's digits.
-#[inline]
-pub(super) fn write_clock(
-    slot: &mut Slot,
-    at: usize,
-    seconds: i64,
-    fraction: i64,
-    digits: usize,
-) -> usize {
-    put_array(slot, at, clock_text(u32::try_from(seconds).unwrap_or(0)));
+#[inline(always)] // once for each number of digits
+fn write_clock(slot: &mut Slot, at: usize, seconds: u32, fraction: u32, digits: usize) -> usize {
+    put_array(slot, at, clock_text(seconds));
     if fraction == 0 { at + 8 } else { write_fraction(slot, at + 8, fraction, digits) }
 }
 
 /// Writes `.123`, `.123456` or `.123456789`; groups of zeros at the end are dropped.
-#[inline]
-pub(super) fn write_fraction(
-    slot: &mut Slot,
-    at: usize,
-    mut fraction: i64,
-    mut digits: usize,
-) -> usize {
-    while digits > 3 && fraction % 1_000 == 0 {
-        fraction /= 1_000;
-        digits -= 3;
-    }
+///
+/// Every group is written, the length says which of them count.
+#[inline(always)] // once for each number of digits
+pub(super) fn write_fraction(slot: &mut Slot, at: usize, fraction: u32, digits: usize) -> usize {
+    let (first, second, third) = match digits {
+        ..=3 => (fraction, 0, 0),
+        4..=6 => (fraction / 1_000, fraction % 1_000, 0),
+        _ => (fraction / 1_000_000, fraction / 1_000 % 1_000, fraction % 1_000),
+    };
     put(slot, at, b'.');
-    let mut group = at + 1 + digits;
-    while group > at + 1 {
-        let three = fraction % 1_000;
-        fraction /= 1_000;
-        group -= 3;
-        let three = u32::try_from(three).unwrap_or(0);
-        let ([_, a], [b, c]) = (pair(three / 100), pair(three));
-        put_array(slot, group, [a, b, c]);
+    put_array(slot, at + 1, triple(first));
+    if digits > 3 {
+        put_array(slot, at + 4, triple(second));
     }
-    at + 1 + digits
+    if digits > 6 {
+        put_array(slot, at + 7, triple(third));
+    }
+    let behind = if third > 0 { 9 } else { 3 + 3 * usize::from(second > 0) };
+    at + 1 + behind
 }
 
 /// Text of a timestamp: the value counts `per_second` units since 1970-01-01T00:00:00.
@@ -207,9 +216,9 @@ pub(super) fn write_fraction(
 pub(super) fn write_timestamp(slot: &mut Slot, value: i64, unit: TimeUnit, zoned: Zoned) -> usize {
     let (per_second, digits) = per_second(unit);
     let seconds = value.div_euclid(per_second);
-    let fraction = value.rem_euclid(per_second);
+    let fraction = small(value.rem_euclid(per_second));
     let days = seconds.div_euclid(DAY_SECONDS);
-    let of_day = seconds.rem_euclid(DAY_SECONDS);
+    let of_day = small(seconds.rem_euclid(DAY_SECONDS));
     // The two arms differ in what the compiler knows about the places.
     let at = if let Some(text) = near_date(days) {
         put_array(slot, 0, text);
@@ -237,83 +246,62 @@ pub(super) enum Zoned {
 }
 
 /// Text of a time of day; values outside a day keep counting hours and show a sign.
-#[inline]
+#[inline(always)] // once for each unit
 pub(super) fn write_time(slot: &mut Slot, value: i64, unit: TimeUnit) -> usize {
     let (per_second, digits) = per_second(unit);
-    let magnitude = value.unsigned_abs();
-    let unit_count = per_second.unsigned_abs();
-    let seconds = i64::try_from(magnitude / unit_count).unwrap_or(i64::MAX);
-    let fraction = i64::try_from(magnitude % unit_count).unwrap_or(0);
-    if value >= 0 && seconds < DAY_SECONDS {
+    if (0..DAY_SECONDS * per_second).contains(&value) {
+        let (seconds, fraction) = (small(value / per_second), small(value % per_second));
         return write_clock(slot, 0, seconds, fraction, digits);
     }
+    write_odd_time(slot, value, per_second, digits)
+}
+
+#[cold]
+fn write_odd_time(slot: &mut Slot, value: i64, per_second: i64, digits: usize) -> usize {
+    let (magnitude, unit_count) = (value.unsigned_abs(), per_second.unsigned_abs());
+    let seconds = i64::try_from(magnitude / unit_count).unwrap_or(i64::MAX);
+    let fraction = i64::try_from(magnitude % unit_count).unwrap_or(0);
     let sign = if value < 0 { "-" } else { "" };
     let text = format!("{sign}{:02}", seconds / 3_600);
     let at = put_all(slot, 0, text.as_bytes());
     // The hour pair of the clock is written first and then overwritten by the long hour.
     let mut clock: Slot = [0; SLOT];
-    let length = write_clock(&mut clock, 0, seconds % 3_600, fraction, digits);
+    let length = write_clock(&mut clock, 0, small(seconds % 3_600), small(fraction), digits);
     put_all(slot, at, clock.get(2..length).unwrap_or_default())
 }
 
-/// ISO 8601 text of a duration: days, hours, minutes, seconds; zero is `PT0S`.
-pub(super) fn write_duration(slot: &mut Slot, value: i64, unit: TimeUnit) -> usize {
-    let (per_second, digits) = per_second(unit);
-    let magnitude = value.unsigned_abs();
-    let unit_count = per_second.unsigned_abs();
-    let seconds = magnitude / unit_count;
-    let fraction = i64::try_from(magnitude % unit_count).unwrap_or(0);
-    let mut at = 0;
-    if value < 0 {
-        at = put_all(slot, at, b"-");
+/// Bytes that `write_fraction` writes, none for zero.
+#[inline(always)] // once for each number of digits
+pub(super) fn fraction_length(fraction: u32, digits: usize) -> u64 {
+    if fraction == 0 {
+        0
+    } else if digits <= 3 {
+        4
+    } else if digits <= 6 {
+        4 + 3 * u64::from(!fraction.is_multiple_of(1_000))
+    } else if fraction.is_multiple_of(1_000) {
+        4 + 3 * u64::from(!fraction.is_multiple_of(1_000_000))
+    } else {
+        10
     }
-    at = put_all(slot, at, b"P");
-    let mut number = itoa::Buffer::new();
-    let mut part = |slot: &mut Slot, at: usize, count: u64, letter: &[u8]| {
-        let at = put_all(slot, at, number.format(count).as_bytes());
-        put_all(slot, at, letter)
-    };
-    let day = DAY_SECONDS.unsigned_abs();
-    if seconds >= day {
-        at = part(slot, at, seconds / day, b"D");
-    }
-    let rest = seconds % day;
-    if rest == 0 && fraction == 0 && seconds > 0 {
-        return at;
-    }
-    at = put_all(slot, at, b"T");
-    for (size, modulus, letter) in [(3_600, 24, b"H"), (60, 60, b"M")] {
-        let count = rest / size % modulus;
-        if count > 0 {
-            at = part(slot, at, count, letter);
-        }
-    }
-    if fraction == 0 && (!rest.is_multiple_of(60) || seconds == 0) {
-        at = part(slot, at, rest % 60, b"S");
-    } else if fraction != 0 {
-        at = part(slot, at, rest % 60, b"");
-        at = write_fraction(slot, at, fraction, digits);
-        at = put_all(slot, at, b"S");
-    }
-    at
 }
 
 #[inline]
-fn put(slot: &mut Slot, at: usize, byte: u8) {
+pub(super) fn put(slot: &mut Slot, at: usize, byte: u8) {
     if let Some(place) = slot.get_mut(at) {
         *place = byte;
     }
 }
 
 #[inline]
-fn put_array<const N: usize>(slot: &mut Slot, at: usize, text: [u8; N]) -> usize {
+pub(super) fn put_array<const N: usize>(slot: &mut Slot, at: usize, text: [u8; N]) -> usize {
     if let Some(place) = slot.get_mut(at..at + N) {
         place.copy_from_slice(&text);
     }
     at + N
 }
 
-fn put_all(slot: &mut Slot, at: usize, text: &[u8]) -> usize {
+pub(super) fn put_all(slot: &mut Slot, at: usize, text: &[u8]) -> usize {
     match slot.get_mut(at..at + text.len()) {
         Some(place) => {
             place.copy_from_slice(text);
@@ -330,9 +318,17 @@ fn low_byte(value: i64) -> u8 {
     value as u8
 }
 
+/// A part of a day or of a second.
+#[inline]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below 2^32")]
+pub(super) fn small(value: i64) -> u32 {
+    debug_assert!(u32::try_from(value).is_ok());
+    value as u32
+}
+
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "callers pass 32 bits")]
-fn low_word(value: u64) -> u32 {
+pub(super) fn low_word(value: u64) -> u32 {
     value as u32
 }
 
@@ -392,19 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_odd_times_have_a_text() {
-        let check = |value, unit, expected: &str| {
-            let mut slot = [0; SLOT];
-            let length = write_duration(&mut slot, value, unit);
-            assert_eq!(std::str::from_utf8(&slot[..length]).unwrap(), expected);
-        };
-        check(0, TimeUnit::Second, "PT0S");
-        check(90, TimeUnit::Second, "PT1M30S");
-        check(86_400, TimeUnit::Second, "P1D");
-        check(-93_600_500, TimeUnit::Millisecond, "-P1DT2H0.500S");
-        check(60_001, TimeUnit::Millisecond, "PT1M0.001S");
-        check(i64::MIN, TimeUnit::Second, "-P106751991167300DT15H30M8S");
-        check(i64::MIN, TimeUnit::Nanosecond, "-P106751DT23H47M16.854775808S");
+    fn odd_times_have_a_text() {
         let mut slot = [0; SLOT];
         let length = write_time(&mut slot, -1, TimeUnit::Second);
         assert_eq!(&slot[..length], b"-00:00:01");

@@ -10,6 +10,7 @@ use arrow::array::{Array, AsArray, GenericStringArray, OffsetSizeTrait};
 use arrow::datatypes::DataType;
 
 use super::calendar::{SLOT, Slot};
+use super::quote::Marks;
 use super::raw::Validity;
 use super::{quote, raw};
 use crate::error::{Error, Result};
@@ -43,6 +44,8 @@ pub(super) struct Cells<'a> {
     entries: Vec<Span>,
     borrowed: &'a [u8],
     owned: Vec<u8>,
+    /// Of the texts at hand, if any is to be quoted.
+    marks: Marks,
 }
 
 impl<'a> Cells<'a> {
@@ -56,6 +59,7 @@ impl<'a> Cells<'a> {
             entries: Vec::new(),
             borrowed: &[],
             owned: Vec::new(),
+            marks: Marks::default(),
         }
     }
 
@@ -103,14 +107,19 @@ impl<'a> Cells<'a> {
         // One scan over the whole run; runs without any special byte are the rule.
         let run = self.borrowed.get(first.as_usize()..last.as_usize()).unwrap_or_default();
         let clean = !quote::has_special(run);
-        let borrowed = self.borrowed;
+        // Marks of texts before these must not stay: quoted ones are copied by them.
+        self.marks.clear();
+        if !clean {
+            self.marks.scan(run, first.as_usize());
+        }
+        let (borrowed, marks) = (self.borrowed, &self.marks);
         let span = |(start, end): (&O, &O)| {
             let start = start.as_usize();
             let text = borrowed.get(start..end.as_usize()).unwrap_or_default();
             let written = match clean {
                 true if quote::has_odd_ends(text) => text.len() + 2,
                 true => text.len(),
-                false => quote::written_length(text),
+                false => marks.written_length(text, start),
             };
             Span { start, length: text.len(), written }
         };
@@ -127,24 +136,35 @@ impl<'a> Cells<'a> {
     fn load_written(&mut self, array: &dyn Array, rows: Range<usize>) -> Result<Form> {
         self.owned.clear();
         self.spans.clear();
+        self.marks.clear();
         let (spans, mut start) = (&mut self.spans, 0);
-        // Digits and base64 hold nothing that is quoted.
-        let plain = is_plain(array.data_type());
         raw::append_texts(array, rows, &mut self.owned, |out, validity| {
-            let text = out.get(start..).unwrap_or_default();
+            let length = out.len() - start;
             spans.push(match validity {
                 Validity::Null => Span::default(),
                 Validity::Valid => {
-                    let written = match text {
-                        [] => 2,
-                        text if plain => text.len(),
-                        text => quote::written_length(text),
-                    };
-                    Span { start, length: text.len(), written }
+                    let written = if length == 0 { 2 } else { length };
+                    Span { start, length, written }
                 }
             });
             start = out.len();
         })?;
+        // Digits and base64 hold nothing that is quoted.
+        if !is_plain(array.data_type()) {
+            let clean = !quote::has_special(&self.owned);
+            if !clean {
+                self.marks.scan(&self.owned, 0);
+            }
+            for span in self.spans.iter_mut().filter(|span| span.length > 0) {
+                let text = self.owned.get(span.start..span.start + span.length);
+                let text = text.unwrap_or_default();
+                span.written = match clean {
+                    true if quote::has_odd_ends(text) => text.len() + 2,
+                    true => text.len(),
+                    false => self.marks.written_length(text, span.start),
+                };
+            }
+        }
         Ok(Form::Owned)
     }
 
@@ -207,29 +227,47 @@ impl<'a> Cells<'a> {
     fn copy_span(&self, index: usize, buffer: &[u8], out: &mut [u8], at: usize) -> usize {
         let Some(span) = self.spans.get(index) else { return at };
         if span.written != span.length {
-            return copy_quoted(span, buffer, out, at);
+            return self.copy_quoted(span, buffer, out, at);
         }
-        if span.length <= SLOT
-            && let (Some(text), Some(place)) =
-                (buffer.get(span.start..span.start + SLOT), out.get_mut(at..at + SLOT))
-        {
-            place.copy_from_slice(text);
-        } else if let (Some(text), Some(place)) =
-            (buffer.get(span.start..span.start + span.length), out.get_mut(at..at + span.length))
-        {
-            place.copy_from_slice(text);
-        }
-        at + span.length
+        copy_part(buffer, span.start, span.length, out, at)
+    }
+
+    #[inline]
+    fn copy_quoted(&self, span: &Span, buffer: &[u8], out: &mut [u8], at: usize) -> usize {
+        let mut at = put(out, at, b'"');
+        let mut from = span.start;
+        self.marks.quotes_of(span.start, span.length, |quote| {
+            at = copy_part(buffer, from, quote + 1 - from, out, at);
+            at = put(out, at, b'"');
+            from = quote + 1;
+        });
+        at = copy_part(buffer, from, span.start + span.length - from, out, at);
+        put(out, at, b'"')
     }
 }
 
-fn copy_quoted(span: &Span, buffer: &[u8], out: &mut [u8], at: usize) -> usize {
-    let text = buffer.get(span.start..span.start + span.length).unwrap_or_default();
-    let end = at + span.written;
-    if let Some(place) = out.get_mut(at..end) {
-        quote::fill_quoted(text, place);
+#[inline]
+fn put(out: &mut [u8], at: usize, byte: u8) -> usize {
+    if let Some(place) = out.get_mut(at) {
+        *place = byte;
     }
-    end
+    at + 1
+}
+
+/// Copies bytes of the buffer to `out` at `at`, returns the place behind them.
+#[inline]
+fn copy_part(buffer: &[u8], start: usize, length: usize, out: &mut [u8], at: usize) -> usize {
+    if length <= SLOT
+        && let (Some(text), Some(place)) =
+            (buffer.get(start..start + SLOT), out.get_mut(at..at + SLOT))
+    {
+        place.copy_from_slice(text);
+    } else if let (Some(text), Some(place)) =
+        (buffer.get(start..start + length), out.get_mut(at..at + length))
+    {
+        place.copy_from_slice(text);
+    }
+    at + length
 }
 
 /// Types of which no text is ever quoted but the empty one.

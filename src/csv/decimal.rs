@@ -3,7 +3,7 @@
 use arrow::datatypes::i256;
 
 use super::codes::{self, Refusal};
-use super::number::{Decimal, Scaled};
+use super::number::{Decimal, Scaled, integer_length};
 
 /// Appends the text of an unscaled value given as its digits with an optional minus sign.
 pub(super) fn write_decimal(unscaled: &str, scale: i8, out: &mut Vec<u8>) {
@@ -26,6 +26,42 @@ pub(super) fn write_decimal(unscaled: &str, scale: i8, out: &mut Vec<u8>) {
         out.extend(std::iter::repeat_n(b'0', behind - fraction.len()));
         out.extend_from_slice(fraction.as_bytes());
     }
+}
+
+/// Bytes that `write_decimal` writes for an unscaled value.
+#[inline]
+pub(super) fn length(unscaled: i128, scale: i8) -> u64 {
+    let magnitude = unscaled.unsigned_abs();
+    let digits = match u64::try_from(magnitude) {
+        Ok(small) => integer_length(small, false),
+        Err(_) => u64::from(magnitude.ilog10()) + 1,
+    };
+    with_point(digits, unscaled < 0, unscaled == 0, scale)
+}
+
+/// Bytes that `write_decimal` writes for a wide unscaled value.
+#[inline]
+pub(super) fn wide_length(unscaled: i256, scale: i8) -> u64 {
+    match unscaled.to_i128() {
+        Some(small) => length(small, scale),
+        None => {
+            let (negative, text) = (unscaled.is_negative(), unscaled.to_string().len());
+            let digits = text - usize::from(negative);
+            with_point(u64::try_from(digits).unwrap_or(u64::MAX), negative, false, scale)
+        }
+    }
+}
+
+#[inline]
+fn with_point(digits: u64, negative: bool, zero: bool, scale: i8) -> u64 {
+    let text = match u64::try_from(scale) {
+        Ok(0) => digits,
+        Ok(behind) => digits.saturating_sub(behind).max(1) + 1 + behind,
+        // Zero stays one digit.
+        Err(_) if zero => digits,
+        Err(_) => digits + u64::from(scale.unsigned_abs()),
+    };
+    u64::from(negative) + text
 }
 
 /// Parses an exact decimal of at most 38 digits into its unscaled value.

@@ -294,31 +294,21 @@ impl Progress {
 #[inline]
 fn block_mask(text: &[u8], start: usize) -> u64 {
     match text.get(start..).and_then(|rest| rest.first_chunk::<64>()) {
-        Some(block) => mask64(block),
+        Some(block) => separators(block),
         None => {
             let rest = text.get(start..).unwrap_or_default();
             let mut block = [0; 64];
             if let Some(place) = block.get_mut(..rest.len()) {
                 place.copy_from_slice(rest);
             }
-            mask64(&block)
+            separators(&block)
         }
     }
 }
 
-/// Vector compares over the block (the compiler makes them of the loop), then each eight flags are
-/// gathered into the eight bits of a byte by one multiplication.
 #[inline]
-fn mask64(block: &[u8; 64]) -> u64 {
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    let flags = block.map(|byte| u8::from((byte == b',') | (byte == b'"') | (byte == b'\n')));
-    let (eights, _) = flags.as_chunks::<8>();
-    let mut bytes = [0; 8];
-    for (byte, eight) in bytes.iter_mut().zip(eights) {
-        let [.., gathered] = u64::from_le_bytes(*eight).wrapping_mul(GATHER).to_le_bytes();
-        *byte = gathered;
-    }
-    u64::from_le_bytes(bytes)
+fn separators(block: &[u8; 64]) -> u64 {
+    quote::mask64(block, |byte| (byte == b',') | (byte == b'"') | (byte == b'\n'))
 }
 
 #[cfg(test)]

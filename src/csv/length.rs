@@ -6,13 +6,16 @@
 use std::ops::Range;
 
 use arrow::array::{
-    Array, ArrowPrimitiveType, AsArray, GenericStringArray, OffsetSizeTrait, PrimitiveArray,
+    Array, ArrowPrimitiveType, AsArray, BooleanArray, GenericStringArray, OffsetSizeTrait,
+    PrimitiveArray,
 };
-use arrow::datatypes::{self as types, DataType, TimeUnit};
+use arrow::datatypes::{self as types, ArrowNativeType, DataType, TimeUnit};
 
 use super::calendar::{self, DAY_SECONDS, SLOT, Slot, Zoned};
 use super::cells::Cells;
-use super::{number, quote};
+use super::members::JsonValues;
+use super::quote::Marks;
+use super::{decimal, duration, half, number, quote};
 use crate::error::{Error, Result};
 
 /// Rows that are measured at a time; a text that needs quotes makes only its neighbours slower.
@@ -23,62 +26,142 @@ const CHUNK_ROWS: usize = 512;
 /// # Errors
 /// `Unsupported` if the type has no text.
 pub fn text_bytes(array: &dyn Array, rows: Range<usize>) -> Result<u64> {
-    use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
     if rows.start > rows.end || rows.end > array.len() {
         return Err(Error::internal("rows outside the array"));
     }
-    macro_rules! sum {
-        ($arrow:ty, $length:expr) => {
-            Ok(sum_values(array.as_primitive::<$arrow>(), &rows, $length))
-        };
+    let known = integer_bytes(array, &rows)
+        .or_else(|| fraction_bytes(array, &rows))
+        .or_else(|| moment_bytes(array, &rows))
+        .or_else(|| bits_bytes(array, &rows));
+    if let Some(sum) = known {
+        return Ok(sum);
     }
-    macro_rules! integers {
+    match array.data_type() {
+        DataType::Utf8 => sum_texts(array.as_string::<i32>(), rows),
+        DataType::LargeUtf8 => sum_texts(array.as_string::<i64>(), rows),
+        other if other.is_nested() && super::supported(other) => nested_bytes(array, rows),
+        _ => prepared_bytes(array, rows),
+    }
+}
+
+macro_rules! sum {
+    ($array:expr, $rows:expr, $arrow:ty, $length:expr) => {
+        sum_values($array.as_primitive::<$arrow>(), $rows, $length)
+    };
+}
+
+fn integer_bytes(array: &dyn Array, rows: &Range<usize>) -> Option<u64> {
+    macro_rules! signed {
         ($arrow:ty) => {
-            sum!($arrow, |value| {
+            sum!(array, rows, $arrow, |value| {
                 number::integer_length(u64::from(value.unsigned_abs()), value < 0)
             })
         };
     }
-    macro_rules! naturals {
+    macro_rules! natural {
         ($arrow:ty) => {
-            sum!($arrow, |value| number::integer_length(u64::from(value), false))
+            sum!(array, rows, $arrow, |value| number::integer_length(u64::from(value), false))
+        };
+    }
+    Some(match array.data_type() {
+        DataType::Int8 => signed!(types::Int8Type),
+        DataType::Int16 => signed!(types::Int16Type),
+        DataType::Int32 => signed!(types::Int32Type),
+        DataType::Int64 => signed!(types::Int64Type),
+        DataType::UInt8 => natural!(types::UInt8Type),
+        DataType::UInt16 => natural!(types::UInt16Type),
+        DataType::UInt32 => natural!(types::UInt32Type),
+        DataType::UInt64 => natural!(types::UInt64Type),
+        _ => return None,
+    })
+}
+
+fn fraction_bytes(array: &dyn Array, rows: &Range<usize>) -> Option<u64> {
+    macro_rules! decimals {
+        ($arrow:ty, $scale:expr) => {
+            sum!(array, rows, $arrow, |value| decimal::length(i128::from(value), *$scale))
+        };
+    }
+    Some(match array.data_type() {
+        DataType::Float16 => sum!(array, rows, types::Float16Type, half::half_length),
+        DataType::Float32 => sum!(array, rows, types::Float32Type, single_length),
+        DataType::Float64 => sum!(array, rows, types::Float64Type, float_length),
+        DataType::Decimal32(_, scale) => decimals!(types::Decimal32Type, scale),
+        DataType::Decimal64(_, scale) => decimals!(types::Decimal64Type, scale),
+        DataType::Decimal128(_, scale) => decimals!(types::Decimal128Type, scale),
+        DataType::Decimal256(_, scale) => {
+            sum!(array, rows, types::Decimal256Type, |value| decimal::wide_length(value, *scale))
+        }
+        _ => return None,
+    })
+}
+
+fn moment_bytes(array: &dyn Array, rows: &Range<usize>) -> Option<u64> {
+    use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
+    macro_rules! times {
+        ($arrow:ty, $unit:expr) => {
+            sum!(array, rows, $arrow, |value| time_length(i64::from(value), $unit))
+        };
+    }
+    macro_rules! durations {
+        ($arrow:ty, $unit:expr) => {
+            sum!(array, rows, $arrow, |value| duration::duration_length(value, $unit))
         };
     }
     macro_rules! timestamps {
         ($arrow:ty, $unit:expr, $zone:expr) => {{
             let zoned = if $zone.is_some() { Zoned::Utc } else { Zoned::Naive };
-            sum!($arrow, |value| timestamp_length(value, $unit, zoned))
+            sum!(array, rows, $arrow, |value| timestamp_length(value, $unit, zoned))
         }};
     }
-    match array.data_type() {
-        DataType::Int8 => integers!(types::Int8Type),
-        DataType::Int16 => integers!(types::Int16Type),
-        DataType::Int32 => integers!(types::Int32Type),
-        DataType::Int64 => integers!(types::Int64Type),
-        DataType::UInt8 => naturals!(types::UInt8Type),
-        DataType::UInt16 => naturals!(types::UInt16Type),
-        DataType::UInt32 => naturals!(types::UInt32Type),
-        DataType::UInt64 => naturals!(types::UInt64Type),
-        DataType::Date32 => sum!(types::Date32Type, |value| date_length(i64::from(value))),
-        DataType::Time64(Microsecond) => {
-            sum!(types::Time64MicrosecondType, |value| time_length(value, Microsecond))
+    Some(match array.data_type() {
+        DataType::Date32 => {
+            sum!(array, rows, types::Date32Type, |value| date_length(i64::from(value)))
         }
-        DataType::Timestamp(Second, zone) => {
-            timestamps!(types::TimestampSecondType, Second, zone)
+        DataType::Date64 => sum!(array, rows, types::Date64Type, date64_length),
+        DataType::Time32(Second) => times!(types::Time32SecondType, Second),
+        DataType::Time32(_) => times!(types::Time32MillisecondType, Millisecond),
+        DataType::Time64(Microsecond) => times!(types::Time64MicrosecondType, Microsecond),
+        DataType::Time64(_) => times!(types::Time64NanosecondType, Nanosecond),
+        DataType::Duration(unit) => match unit {
+            Second => durations!(types::DurationSecondType, Second),
+            Millisecond => durations!(types::DurationMillisecondType, Millisecond),
+            Microsecond => durations!(types::DurationMicrosecondType, Microsecond),
+            Nanosecond => durations!(types::DurationNanosecondType, Nanosecond),
+        },
+        DataType::Timestamp(unit, zone) => match unit {
+            Second => timestamps!(types::TimestampSecondType, Second, zone),
+            Millisecond => timestamps!(types::TimestampMillisecondType, Millisecond, zone),
+            Microsecond => timestamps!(types::TimestampMicrosecondType, Microsecond, zone),
+            Nanosecond => timestamps!(types::TimestampNanosecondType, Nanosecond, zone),
+        },
+        _ => return None,
+    })
+}
+
+/// Of booleans, bytes and text views.
+fn bits_bytes(array: &dyn Array, rows: &Range<usize>) -> Option<u64> {
+    Some(match array.data_type() {
+        DataType::Boolean => boolean_lengths(&array.as_boolean().slice(rows.start, rows.len())),
+        DataType::Binary => {
+            let values = array.as_binary::<i32>();
+            sum_valid(array, rows, |row| base64_length(values.value_length(row).as_usize()))
         }
-        DataType::Timestamp(Millisecond, zone) => {
-            timestamps!(types::TimestampMillisecondType, Millisecond, zone)
+        DataType::LargeBinary => {
+            let values = array.as_binary::<i64>();
+            sum_valid(array, rows, |row| base64_length(values.value_length(row).as_usize()))
         }
-        DataType::Timestamp(Microsecond, zone) => {
-            timestamps!(types::TimestampMicrosecondType, Microsecond, zone)
+        DataType::FixedSizeBinary(size) => {
+            let length = base64_length(size.as_usize());
+            sum_valid(array, rows, |_| length)
         }
-        DataType::Timestamp(Nanosecond, zone) => {
-            timestamps!(types::TimestampNanosecondType, Nanosecond, zone)
+        DataType::Utf8View => {
+            let texts = array.as_string_view();
+            let length = |row| bytes(quote::written_length(texts.value(row).as_bytes()));
+            sum_valid(array, rows, length)
         }
-        DataType::Utf8 => sum_texts(array, array.as_string::<i32>(), rows),
-        DataType::LargeUtf8 => sum_texts(array, array.as_string::<i64>(), rows),
-        _ => prepared_bytes(array, rows),
-    }
+        _ => return None,
+    })
 }
 
 fn sum_values<T: ArrowPrimitiveType>(
@@ -97,6 +180,45 @@ fn sum_values<T: ArrowPrimitiveType>(
     }
 }
 
+/// The same by the row, for arrays that are not a run of numbers.
+fn sum_valid(array: &dyn Array, rows: &Range<usize>, length: impl Fn(usize) -> u64) -> u64 {
+    match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+        None => rows.clone().map(length).sum(),
+        Some(nulls) => rows.clone().filter(|row| nulls.is_valid(*row)).map(length).sum(),
+    }
+}
+
+/// Base64 is padded; empty text stands in quotes.
+fn base64_length(length: usize) -> u64 {
+    if length == 0 { 2 } else { bytes(length.div_ceil(3) * 4) }
+}
+
+/// `true` and `false`.
+fn boolean_lengths(values: &BooleanArray) -> u64 {
+    bytes(5 * (values.len() - values.null_count())).saturating_sub(bytes(values.true_count()))
+}
+
+#[inline]
+fn single_length(value: f32) -> u64 {
+    number::short_single_length(value)
+        .unwrap_or_else(|| bytes(number::write_float(&mut [0; SLOT], value)))
+}
+
+#[inline]
+fn float_length(value: f64) -> u64 {
+    number::short_float_length(value)
+        .unwrap_or_else(|| bytes(number::write_float(&mut [0; SLOT], value)))
+}
+
+fn date64_length(value: i64) -> u64 {
+    let day = DAY_SECONDS * 1_000;
+    if value.rem_euclid(day) == 0 {
+        date_length(value.div_euclid(day))
+    } else {
+        timestamp_length(value, TimeUnit::Millisecond, Zoned::Naive)
+    }
+}
+
 fn bytes(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
@@ -109,74 +231,63 @@ fn date_length(days: i64) -> u64 {
     bytes(calendar::write_date(&mut slot, 0, days))
 }
 
-#[inline]
+#[inline(always)] // once for each unit, with its divisions by constants
 fn time_length(value: i64, unit: TimeUnit) -> u64 {
     let (per_second, digits) = calendar::per_second(unit);
     if (0..DAY_SECONDS * per_second).contains(&value) {
-        return bytes(8 + fraction_length(value % per_second, digits));
+        return 8 + calendar::fraction_length(calendar::small(value % per_second), digits);
     }
     let mut slot: Slot = [0; SLOT];
     bytes(calendar::write_time(&mut slot, value, unit))
 }
 
-#[inline]
+#[inline(always)] // once for each unit, with its divisions by constants
 fn timestamp_length(value: i64, unit: TimeUnit, zoned: Zoned) -> u64 {
     let (per_second, digits) = calendar::per_second(unit);
     let seconds = value.div_euclid(per_second);
     if calendar::is_near(seconds.div_euclid(DAY_SECONDS)) {
-        let fraction = fraction_length(value.rem_euclid(per_second), digits);
-        return bytes(19 + fraction + usize::from(zoned == Zoned::Utc));
+        let fraction = calendar::small(value.rem_euclid(per_second));
+        let fraction = calendar::fraction_length(fraction, digits);
+        return 19 + fraction + u64::from(zoned == Zoned::Utc);
     }
     let mut slot: Slot = [0; SLOT];
     bytes(calendar::write_timestamp(&mut slot, value, unit, zoned))
 }
 
-/// Bytes that `calendar::write_clock` adds for a fraction.
-#[inline]
-fn fraction_length(fraction: i64, digits: usize) -> usize {
-    if fraction == 0 {
-        0
-    } else if digits <= 3 || fraction % 1_000 != 0 {
-        digits + 1
-    } else if digits <= 6 || fraction % 1_000_000 != 0 {
-        digits - 2
-    } else {
-        digits - 5
-    }
-}
-
-fn sum_texts<O: OffsetSizeTrait>(
-    array: &dyn Array,
-    texts: &GenericStringArray<O>,
-    rows: Range<usize>,
-) -> Result<u64> {
+fn sum_texts<O: OffsetSizeTrait>(texts: &GenericStringArray<O>, rows: Range<usize>) -> Result<u64> {
+    let mut marks = Marks::default();
     let mut sum = 0;
     let mut row = rows.start;
     while row < rows.end {
         let chunk = row..(row + CHUNK_ROWS).min(rows.end);
-        sum += match clean_bytes(texts, chunk.clone()) {
-            Some(clean) => clean,
-            None => prepared_bytes(array, chunk.clone())?,
-        };
         row = chunk.end;
+        sum += chunk_bytes(texts, chunk, &mut marks)
+            .ok_or_else(|| Error::internal("rows outside the array"))?;
     }
     Ok(sum)
 }
 
-/// The same if none of the texts holds a byte that makes quotes necessary.
-fn clean_bytes<O: OffsetSizeTrait>(
+fn chunk_bytes<O: OffsetSizeTrait>(
     texts: &GenericStringArray<O>,
     rows: Range<usize>,
+    marks: &mut Marks,
 ) -> Option<u64> {
     let offsets = texts.value_offsets().get(rows.start..=rows.end)?;
     let (first, last) = (offsets.first()?.as_usize(), offsets.last()?.as_usize());
     let run = texts.values().get(first..last)?;
-    if quote::has_special(run) {
-        return None;
+    // Runs without any byte that makes quotes necessary are the rule.
+    let clean = !quote::has_special(run);
+    if !clean {
+        marks.scan(run, first);
     }
     let text = |(start, end): (&O, &O)| {
-        let text = texts.values().get(start.as_usize()..end.as_usize()).unwrap_or_default();
-        bytes(text.len()) + if quote::has_odd_ends(text) { 2 } else { 0 }
+        let start = start.as_usize();
+        let text = texts.values().get(start..end.as_usize()).unwrap_or_default();
+        bytes(match clean {
+            true if quote::has_odd_ends(text) => text.len() + 2,
+            true => text.len(),
+            false => marks.written_length(text, start),
+        })
     };
     let bounds = offsets.iter().zip(offsets.get(1..)?);
     Some(match texts.nulls().filter(|nulls| nulls.null_count() > 0) {
@@ -186,6 +297,15 @@ fn clean_bytes<O: OffsetSizeTrait>(
             valid.map(|(bounds, _)| text(bounds)).sum()
         }
     })
+}
+
+fn nested_bytes(array: &dyn Array, rows: Range<usize>) -> Result<u64> {
+    let values = JsonValues::new(array)?;
+    let mut sum = 0;
+    for row in rows.filter(|row| array.is_valid(*row)) {
+        sum += bytes(values.measure(row)?.written());
+    }
+    Ok(sum)
 }
 
 fn prepared_bytes(array: &dyn Array, rows: Range<usize>) -> Result<u64> {
@@ -204,6 +324,7 @@ fn prepared_bytes(array: &dyn Array, rows: Range<usize>) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::datatypes::i256;
     use proptest::prelude::*;
 
     fn written(write: impl FnOnce(&mut Slot) -> usize) -> u64 {
@@ -230,11 +351,52 @@ mod tests {
                     }
                     let text = written(|slot| calendar::write_time(slot, value, unit));
                     prop_assert_eq!(time_length(value, unit), text);
+                    let text = written(|slot| duration::write_duration(slot, value, unit));
+                    prop_assert_eq!(duration::duration_length(value, unit), text);
                 }
                 let days = value >> 32;
                 let text = written(|slot| calendar::write_date(slot, 0, days));
                 prop_assert_eq!(date_length(days), text);
             }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn numbers_are_as_long_as_they_are_written(
+            bits in any::<u64>(),
+            cents in any::<i64>(),
+            shift in 0_u32..64,
+            scale in -5_i8..40,
+        ) {
+            let few = cents >> shift;
+            #[allow(clippy::cast_precision_loss)]
+            let floats = [1.0, 10.0, 100.0, 10_000.0, 1e5, 1e9].map(|unit| few as f64 / unit);
+            for value in floats.into_iter().chain([f64::from_bits(bits)]) {
+                let text = written(|slot| number::write_float(slot, value));
+                prop_assert_eq!(float_length(value), text, "{}", value);
+            }
+            #[allow(clippy::cast_possible_truncation)]
+            let singles = floats.map(|value| value as f32);
+            let [_, _, _, _, low @ ..] = bits.to_be_bytes();
+            let odd = f32::from_bits(u32::from_be_bytes(low));
+            for value in singles.into_iter().chain([odd, odd.fract(), odd.trunc(), odd.exp2()]) {
+                let text = written(|slot| number::write_float(slot, value));
+                prop_assert_eq!(single_length(value), text, "{}", value);
+            }
+            let mut text = Vec::new();
+            decimal::write_decimal(&few.to_string(), scale, &mut text);
+            prop_assert_eq!(decimal::length(i128::from(few), scale), bytes(text.len()));
+            let wide = i128::from(cents) * i128::from(bits);
+            text.clear();
+            decimal::write_decimal(&wide.to_string(), scale, &mut text);
+            prop_assert_eq!(decimal::length(wide, scale), bytes(text.len()));
+            let wider = i256::from_i128(wide).wrapping_mul(i256::from_i128(wide));
+            text.clear();
+            decimal::write_decimal(&wider.to_string(), scale, &mut text);
+            prop_assert_eq!(decimal::wide_length(wider, scale), bytes(text.len()));
         }
     }
 

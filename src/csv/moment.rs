@@ -304,7 +304,7 @@ mod tests {
         {
             for value in [0, 1, -1, 59, 60, 3_600, 86_399, 86_400, 93_600_500, i64::MAX, i64::MIN] {
                 let mut slot = [0; calendar::SLOT];
-                let length = calendar::write_duration(&mut slot, value, unit);
+                let length = super::super::duration::write_duration(&mut slot, value, unit);
                 let text = String::from_utf8(slot[..length].to_vec()).unwrap();
                 assert_eq!(parse_duration(text.as_bytes(), unit).unwrap(), value, "{text}");
             }

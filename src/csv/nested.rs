@@ -1,136 +1,20 @@
-//! Lists, structs and maps: one JSON text for a cell, in both directions.
-//!
-//! Struct: object with every member in order, NULL as `null`. Map: object if the keys are text,
-//! else an array of `[key, value]` pairs. Booleans, integers and finite floats are JSON literals;
-//! every other value is a JSON string holding the text that it would have as a cell.
+//! Lists, structs and maps from their JSON texts (`members` writes them).
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, NullBufferBuilder,
+    Array, ArrayRef, FixedSizeListArray, GenericListArray, MapArray, NullBufferBuilder,
     OffsetSizeTrait, StructArray, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::concat;
-use arrow::datatypes::{ArrowNativeType, DataType, FieldRef, Fields};
+use arrow::datatypes::{DataType, FieldRef, Fields};
 use arrow::error::ArrowError;
 
 use super::build::{ColumnBuilder, Refused, builder};
 use super::codes::{self, Refusal};
 use super::fields::{Cell, ColumnFields, Field};
 use super::json::{self, Json};
-use super::raw;
-use crate::error::Result;
-
-/// Appends the JSON text of a cell, `null` for NULL.
-pub(super) fn write_json(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Result<()> {
-    if array.is_null(row) {
-        out.extend_from_slice(b"null");
-        return Ok(());
-    }
-    match array.data_type() {
-        DataType::Null => out.extend_from_slice(b"null"),
-        DataType::List(_) => write_list(array.as_list::<i32>(), row, out)?,
-        DataType::LargeList(_) => write_list(array.as_list::<i64>(), row, out)?,
-        DataType::FixedSizeList(_, size) => {
-            let (first, size) = (array.as_fixed_size_list().value_offset(row), *size);
-            let items = first.as_usize()..first.as_usize() + size.as_usize();
-            write_items(array.as_fixed_size_list().values().as_ref(), items, out)?;
-        }
-        DataType::Struct(fields) => {
-            let columns = array.as_struct().columns();
-            out.push(b'{');
-            for (index, (field, column)) in fields.iter().zip(columns).enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                json::write_text(field.name().as_bytes(), out);
-                out.push(b':');
-                write_json(column.as_ref(), row, out)?;
-            }
-            out.push(b'}');
-        }
-        DataType::Map(..) => write_map(array.as_map(), row, out)?,
-        DataType::Dictionary(_, values) => {
-            let value = raw::unpack_dictionary(array.slice(row, 1).as_ref(), values)?;
-            write_json(value.as_ref(), 0, out)?;
-        }
-        DataType::Utf8 => json::write_text(array.as_string::<i32>().value(row).as_bytes(), out),
-        other if other.is_integer() || *other == DataType::Boolean => {
-            raw::write_raw(array, row, out)?;
-        }
-        other => {
-            let start = out.len();
-            raw::write_raw(array, row, out)?;
-            let text = out.get(start..).unwrap_or_default();
-            let finite = matches!(text, [b'0'..=b'9', ..] | [b'-', b'0'..=b'9', ..]);
-            if !other.is_floating() || !finite {
-                let text = text.to_vec();
-                out.truncate(start);
-                json::write_text(&text, out);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn write_list<O: OffsetSizeTrait>(
-    list: &GenericListArray<O>,
-    row: usize,
-    out: &mut Vec<u8>,
-) -> Result<()> {
-    let offsets = list.value_offsets();
-    let items = match (offsets.get(row), offsets.get(row + 1)) {
-        (Some(start), Some(end)) => start.as_usize()..end.as_usize(),
-        _ => 0..0,
-    };
-    write_items(list.values().as_ref(), items, out)
-}
-
-/// Writes a run of an array in place: slicing it for each row would cost more than its text.
-fn write_items(values: &dyn Array, items: Range<usize>, out: &mut Vec<u8>) -> Result<()> {
-    out.push(b'[');
-    for index in items.clone() {
-        if index > items.start {
-            out.push(b',');
-        }
-        write_json(values, index, out)?;
-    }
-    out.push(b']');
-    Ok(())
-}
-
-fn write_map(map: &MapArray, row: usize, out: &mut Vec<u8>) -> Result<()> {
-    let offsets = map.value_offsets();
-    let entries = match (offsets.get(row), offsets.get(row + 1)) {
-        (Some(start), Some(end)) => start.as_usize()..end.as_usize(),
-        _ => 0..0,
-    };
-    let (keys, values) = (map.keys(), map.values());
-    let named = has_text_keys(keys.data_type());
-    out.push(if named { b'{' } else { b'[' });
-    for index in entries.clone() {
-        if index > entries.start {
-            out.push(b',');
-        }
-        if !named {
-            out.push(b'[');
-        }
-        write_json(keys.as_ref(), index, out)?;
-        out.push(if named { b':' } else { b',' });
-        write_json(values.as_ref(), index, out)?;
-        if !named {
-            out.push(b']');
-        }
-    }
-    out.push(if named { b'}' } else { b']' });
-    Ok(())
-}
-
-fn has_text_keys(keys: &DataType) -> bool {
-    matches!(keys, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-}
 
 /// Collects JSON cells of one nested type.
 #[derive(Debug)]

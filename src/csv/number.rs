@@ -12,11 +12,26 @@ pub(super) fn write_integer<I: itoa::Integer>(slot: &mut Slot, value: I) -> usiz
     fill(slot, buffer.format(value).as_bytes())
 }
 
+/// Powers of ten; of 0 stands 0, so that zero has one digit.
+const POWERS: [u64; 20] = {
+    let mut powers = [0; 20];
+    let (mut index, mut power) = (1, 10);
+    while index < 20 {
+        powers[index] = power;
+        power = if index < 19 { power * 10 } else { power };
+        index += 1;
+    }
+    powers
+};
+
 /// Decimal digits of a number, plus one if it is negative.
 #[inline]
 pub(super) fn integer_length(magnitude: u64, negative: bool) -> u64 {
-    let digits = magnitude.checked_ilog10().unwrap_or(0) + 1;
-    u64::from(digits) + u64::from(negative)
+    // By the binary digits, of which the guess may be one too large.
+    let bits = 64 - (magnitude | 1).leading_zeros();
+    let guess = (bits * 1_233) >> 12;
+    let power = POWERS.get(guess as usize).copied().unwrap_or(u64::MAX);
+    u64::from(guess) + u64::from(magnitude >= power) + u64::from(negative)
 }
 
 /// Writes the shortest text that reads back as the same float; integral values keep `.0`.
@@ -24,7 +39,13 @@ pub(super) fn integer_length(magnitude: u64, negative: bool) -> u64 {
 pub(super) fn write_float<F: zmij::Float>(slot: &mut Slot, value: F) -> usize {
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format(value).as_bytes();
-    match memchr::memchr(b'+', text) {
+    // Two or three digits follow the sign of an exponent.
+    let sign = match text {
+        [.., b'+', _, _] => Some(text.len() - 3),
+        [.., b'+', _, _, _] => Some(text.len() - 4),
+        _ => None,
+    };
+    match sign {
         None => fill(slot, text),
         // `1e+300`: the sign says nothing, and the text would not be the shortest.
         Some(sign) => {
@@ -43,46 +64,70 @@ pub(super) fn write_float<F: zmij::Float>(slot: &mut Slot, value: F) -> usize {
     }
 }
 
-/// Writes a half-precision float given as the single-precision float of the same value.
+/// Bytes that `write_float` writes for a double of few digits; nothing for others.
 ///
-/// Tries one to five significant digits; `reads_back` tells whether the single-precision float
-/// of such a text becomes the same half-precision float again. A half has 11 binary digits, so
-/// that a double holds it times the powers of ten that are needed without rounding.
-pub(super) fn write_half(slot: &mut Slot, value: f32, reads_back: impl Fn(f32) -> bool) -> usize {
-    let exact = f64::from(value);
-    if value.is_finite() && value != 0.0 {
-        // Power of ten of the first digit, at most one off; it only says how many are tried.
-        let first = HALF_POWERS.iter().take_while(|power| **power <= exact.abs()).count();
-        for digits in 0..6_usize {
-            let near = match (digits + HALF_ZEROS).checked_sub(first) {
-                // Digits behind the point.
-                Some(behind) => {
-                    let scale = TENS.get(behind).copied().unwrap_or(1.0);
-                    (exact * scale).round_ties_even() / scale
-                }
-                None => {
-                    let zeros = first - digits - HALF_ZEROS;
-                    let scale = TENS.get(zeros).copied().unwrap_or(1.0);
-                    (exact / scale).round_ties_even() * scale
-                }
-            };
-            #[allow(clippy::cast_possible_truncation, reason = "the nearest single is meant")]
-            let near = near as f32;
-            if near != 0.0 && reads_back(near) {
-                return write_float(slot, near);
-            }
-        }
+/// A decimal of at most 15 digits is the only one of so few digits that reads back as its double:
+/// if the value has one, that is its shortest text but for zeros at the end.
+#[inline]
+pub(super) fn short_float_length(value: f64) -> Option<u64> {
+    /// Adding it rounds to whole numbers.
+    const ROUND: f64 = 4_503_599_627_370_496.0;
+    let magnitude = value.abs();
+    let scaled = magnitude * 10_000.0;
+    if scaled.is_nan() || scaled >= 1e15 {
+        return None;
     }
-    write_float(slot, value)
+    let whole = (scaled + ROUND) - ROUND;
+    #[expect(clippy::float_cmp, reason = "exactly the same number is meant")]
+    if whole / 10_000.0 != magnitude {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below 10^15")]
+    let whole = whole as u64;
+    let fraction = whole % 10_000;
+    let zeros = u64::from(fraction.is_multiple_of(10))
+        + u64::from(fraction.is_multiple_of(100))
+        + u64::from(fraction.is_multiple_of(1_000));
+    Some(integer_length(whole / 10_000, value.is_sign_negative()) + 5 - zeros)
 }
 
-/// Powers of ten from the smallest half-precision float to the largest.
-const HALF_POWERS: [f64; 13] =
-    [1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4];
-/// How many of them are at most 1.
-const HALF_ZEROS: usize = 9;
-const TENS: [f64; 16] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+/// Bytes that `write_float` writes for a single of few digits; nothing for others.
+///
+/// Looks for the fewest decimals of which the nearest number is within half a unit of the last
+/// binary digit, and does not decide what is close to the edge of that.
+#[inline]
+pub(super) fn short_single_length(value: f32) -> Option<u64> {
+    /// From here on not every whole number is a single.
+    const EXACT_MAX: f64 = 16_777_216.0;
+    const ROUND: f64 = 4_503_599_627_370_496.0;
+    const TENS: [f64; 5] = [1e0, 1e1, 1e2, 1e3, 1e4];
+    let magnitude = f64::from(value.abs());
+    if magnitude == 0.0 {
+        return Some(3 + u64::from(value.is_sign_negative()));
+    }
+    let half_unit = f64::from_bits((magnitude.to_bits() >> 52).saturating_sub(24) << 52);
+    // Below a power of two the unit is half of that above.
+    let even = value.to_bits().trailing_zeros() >= 23;
+    let certain = half_unit * if even { 0.499_999 } else { 0.999_999 };
+    if magnitude.is_nan() || magnitude >= EXACT_MAX {
+        return None;
+    }
+    for (decimals, scale) in (1_u64..).zip(TENS) {
+        let scaled = magnitude * scale;
+        let whole = (scaled + ROUND) - ROUND;
+        let off = (whole - scaled).abs();
+        if off < certain * scale {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "< 2^24")]
+            let before = (whole / scale) as u64;
+            let behind = (decimals - 1).max(1);
+            return Some(integer_length(before, value.is_sign_negative()) + 1 + behind);
+        }
+        if off < half_unit * 1.000_001 * scale {
+            return None;
+        }
+    }
+    None
+}
 
 /// Copies a short text; by two overlapping copies of fixed size where a call of memcpy would cost
 /// more than the copy.
@@ -287,6 +332,48 @@ fn parse_exponent(text: &[u8]) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
+/// Parses a double: as [`parse_float`], by a shorter way for decimals of few digits.
+#[inline]
+pub(super) fn parse_double(text: &[u8]) -> Result<f64, Refusal> {
+    match parse_few_digits(text) {
+        Some(value) => Ok(value),
+        None => parse_float(text),
+    }
+}
+
+/// Up to 15 digits with an optional minus sign and point. A float holds their number and the
+/// power of ten below it exactly, so that one division rounds once, and to the nearest.
+#[inline]
+fn parse_few_digits(text: &[u8]) -> Option<f64> {
+    const TENS: [f64; 16] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let (negative, rest) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    if rest.len() > 16 {
+        return None;
+    }
+    let (mut mantissa, mut digits, mut point) = (0_u64, 0_usize, None);
+    for byte in rest {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            mantissa = mantissa * 10 + u64::from(digit);
+            digits += 1;
+        } else if *byte == b'.' && point.is_none() {
+            point = Some(digits);
+        } else {
+            return None;
+        }
+    }
+    if !(1..=15).contains(&digits) {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "15 digits are exact")]
+    let value = mantissa as f64 / TENS.get(digits - point.unwrap_or(digits))?;
+    Some(if negative { -value } else { value })
+}
+
 /// Parses a float; infinities only where they are spelled out.
 #[inline]
 pub(super) fn parse_float<F>(text: &[u8]) -> Result<F, Refusal>
@@ -307,6 +394,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn float<F: zmij::Float>(value: F) -> String {
         let mut slot = [0; super::super::calendar::SLOT];
@@ -328,24 +416,6 @@ mod tests {
                 parse_float::<f64>(float(value).as_bytes()).unwrap().to_bits(),
                 value.to_bits()
             );
-        }
-    }
-
-    #[test]
-    fn every_half_is_as_short_as_printing_all_digits_finds_it() {
-        use arrow::datatypes::{ArrowPrimitiveType, Float16Type};
-        type Half = <Float16Type as ArrowPrimitiveType>::Native;
-        for bits in 0..=u16::MAX {
-            let half = Half::from_bits(bits);
-            let (value, back) = (f32::from(half), |near: f32| Half::from_f32(near) == half);
-            let shortest = (0..5_usize).find_map(|digits| {
-                let near = format!("{value:.digits$e}").parse::<f32>().unwrap();
-                back(near).then_some(near)
-            });
-            let mut slot = [0; super::super::calendar::SLOT];
-            let length = write_half(&mut slot, value, back);
-            let text = std::str::from_utf8(&slot[..length]).unwrap();
-            assert_eq!(text, float(shortest.unwrap_or(value)), "{bits:04x}");
         }
     }
 
@@ -385,6 +455,21 @@ mod tests {
         assert_eq!(parse_integer::<u8>(b"256").unwrap_err().code.id, "MNT-1204");
         assert_eq!(parse_integer::<u64>(b"18446744073709551615").unwrap(), u64::MAX);
         assert_eq!(parse_integer::<u64>(b"-1").unwrap_err().code.id, "MNT-1204");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn the_short_way_reads_the_same_doubles(
+            text in "-?[0-9]{0,16}\\.?[0-9]{0,16}",
+            digits in "-?[0-9]{1,9}\\.[0-9]{1,6}",
+        ) {
+            for text in [text, digits] {
+                let short = parse_double(text.as_bytes()).map(f64::to_bits).ok();
+                prop_assert_eq!(short, text.parse::<f64>().map(f64::to_bits).ok(), "{}", text);
+            }
+        }
     }
 
     #[test]

@@ -64,32 +64,132 @@ pub(super) fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Fills a place of exactly the right length with the text in quotes.
-pub(super) fn fill_quoted(text: &[u8], place: &mut [u8]) {
-    let [first, inside @ .., last] = place else { return };
-    (*first, *last) = (b'"', b'"');
-    let (mut from, mut at) = (0, 0);
-    for quote in memchr_iter(b'"', text) {
-        let part = text.get(from..=quote).unwrap_or_default();
-        if let Some(target) = inside.get_mut(at..at + part.len()) {
-            target.copy_from_slice(part);
+/// Where the special bytes of a run of texts are: found once for all of them, 64 bytes at a time.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// Place of the run in its buffer.
+    start: usize,
+    special: Vec<u64>,
+    quotes: Vec<u64>,
+}
+
+impl Marks {
+    /// Replaces the marks by those of the bytes of `run`, which begins at `start` of its buffer.
+    pub(super) fn scan(&mut self, run: &[u8], start: usize) {
+        self.clear();
+        self.start = start;
+        let (blocks, rest) = run.as_chunks::<64>();
+        for block in blocks {
+            self.scan_block(block);
         }
-        at += part.len();
-        if let Some(target) = inside.get_mut(at) {
-            *target = b'"';
+        if !rest.is_empty() {
+            let mut block = [0; 64];
+            for (place, byte) in block.iter_mut().zip(rest) {
+                *place = *byte;
+            }
+            self.scan_block(&block);
         }
-        at += 1;
-        from = quote + 1;
+        self.special.push(0);
+        self.quotes.push(0);
     }
-    let rest = text.get(from..).unwrap_or_default();
-    debug_assert_eq!(at + rest.len(), inside.len());
-    if let Some(target) = inside.get_mut(at..) {
-        let length = rest.len().min(target.len());
-        let (target, rest) = (target.get_mut(..length), rest.get(..length));
-        if let (Some(target), Some(rest)) = (target, rest) {
-            target.copy_from_slice(rest);
+
+    /// Forgets all marks: no text at hand holds a special byte.
+    pub(super) fn clear(&mut self) {
+        self.start = 0;
+        self.special.clear();
+        self.quotes.clear();
+    }
+
+    fn scan_block(&mut self, block: &[u8; 64]) {
+        let special = mask64(block, is_special);
+        self.special.push(special);
+        self.quotes.push(if special == 0 { 0 } else { mask64(block, |byte| byte == b'"') });
+    }
+
+    /// Length of a text of the run as written.
+    #[inline]
+    pub(super) fn written_length(&self, text: &[u8], start: usize) -> usize {
+        let from = start - self.start;
+        if text.len() <= 64 {
+            let special = window(&self.special, from, text.len()) != 0;
+            let quotes = window(&self.quotes, from, text.len()).count_ones() as usize;
+            // No quote is there if nothing special is.
+            let around = if special | has_odd_ends(text) { 2 } else { 0 };
+            return text.len() + around + quotes;
+        }
+        let (mut special, mut quotes) = (has_odd_ends(text), 0);
+        for_words(&self.special, from..from + text.len(), |_, word| special |= word != 0);
+        if !special {
+            return text.len();
+        }
+        for_words(&self.quotes, from..from + text.len(), |_, word| {
+            quotes += word.count_ones() as usize;
+        });
+        text.len() + 2 + quotes
+    }
+
+    /// Calls `quote` with the place in the buffer of each quote of a text of the run.
+    #[inline]
+    pub(super) fn quotes_of(&self, start: usize, length: usize, mut quote: impl FnMut(usize)) {
+        let from = start - self.start;
+        let mut each = |at: usize, mut word: u64| {
+            while word != 0 {
+                quote(at + word.trailing_zeros() as usize);
+                word &= word - 1;
+            }
+        };
+        if length <= 64 {
+            each(start, window(&self.quotes, from, length));
+        } else {
+            for_words(&self.quotes, from..from + length, |at, word| each(self.start + at, word));
         }
     }
+}
+
+/// The bits from `from` on, at most 64 of them; the words end with one that stands for no byte.
+#[inline]
+fn window(words: &[u64], from: usize, length: usize) -> u64 {
+    let Some([low, high]) = words.get(from / 64..).and_then(|rest| rest.first_chunk::<2>()) else {
+        return 0;
+    };
+    // By two shifts, as one by 64 is none.
+    let word = (low >> (from % 64)) | ((high << 1) << (63 - from % 64));
+    if length < 64 { word & !(u64::MAX << length) } else { word }
+}
+
+/// Calls `visit` with each word that has bits of the range, others masked out, and the place of
+/// its first bit.
+#[inline]
+fn for_words(words: &[u64], range: std::ops::Range<usize>, mut visit: impl FnMut(usize, u64)) {
+    let mut at = range.start - range.start % 64;
+    while at < range.end {
+        let mut word = words.get(at / 64).copied().unwrap_or(0);
+        if at < range.start {
+            word &= u64::MAX << (range.start - at);
+        }
+        if range.end - at < 64 {
+            word &= !(u64::MAX << (range.end - at));
+        }
+        visit(at, word);
+        at += 64;
+    }
+}
+
+/// A bit for each byte of the block that `is` holds for.
+///
+/// Vector compares over the block (the compiler makes them of the loop), then each eight flags are
+/// gathered into the eight bits of a byte by one multiplication.
+#[inline]
+pub(super) fn mask64(block: &[u8; 64], is: impl Fn(u8) -> bool) -> u64 {
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let flags = block.map(|byte| u8::from(is(byte)));
+    let (eights, _) = flags.as_chunks::<8>();
+    let mut bytes = [0; 8];
+    for (byte, eight) in bytes.iter_mut().zip(eights) {
+        let [.., gathered] = u64::from_le_bytes(*eight).wrapping_mul(GATHER).to_le_bytes();
+        *byte = gathered;
+    }
+    u64::from_le_bytes(bytes)
 }
 
 /// Removes the doubling of quotes from the inside of a quoted text.
@@ -112,10 +212,17 @@ mod tests {
         write(text.as_bytes(), &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
         assert_eq!(written_length(text.as_bytes()), expected.len());
-        if needs_quotes(text.as_bytes()) {
-            let mut place = vec![0; expected.len()];
-            fill_quoted(text.as_bytes(), &mut place);
-            assert_eq!(place, expected.as_bytes());
+        // As one of several texts of a run that begins somewhere in its buffer.
+        for before in [0, 1, 38, 39, 40, 56, 57, 58, 63, 64, 200] {
+            let buffer = format!("{}{text}{text}\"", "\"".repeat(before + 7));
+            let mut marks = Marks::default();
+            marks.scan(&buffer.as_bytes()[7..], 7);
+            let start = before + 7 + text.len();
+            assert_eq!(marks.written_length(text.as_bytes(), start), expected.len());
+            let mut quotes = Vec::new();
+            marks.quotes_of(start, text.len(), |at| quotes.push(at - start));
+            let places: Vec<usize> = text.match_indices('"').map(|(at, _)| at).collect();
+            assert_eq!(quotes, places);
         }
     }
 

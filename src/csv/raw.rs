@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{self as types, ArrowPrimitiveType, DataType, i256};
+use arrow::datatypes::{self as types, DataType, i256};
 use arrow::error::ArrowError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::calendar::{self, SLOT, Slot, Zoned};
-use super::{decimal, number};
+use super::{decimal, duration, half, members, number};
 use crate::error::{Error, Result};
 
 /// Appends the unquoted text of a cell that is not NULL.
@@ -38,11 +38,6 @@ pub(super) fn write_raw(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Res
         DataType::Decimal256(_, scale) => {
             write_wide(array.as_primitive::<types::Decimal256Type>().value(row), *scale, out);
         }
-        DataType::List(_)
-        | DataType::LargeList(_)
-        | DataType::FixedSizeList(..)
-        | DataType::Struct(_)
-        | DataType::Map(..) => super::nested::write_json(array, row, out)?,
         DataType::Dictionary(_, values) => {
             let value = unpack_dictionary(array.slice(row, 1).as_ref(), values)?;
             if value.is_valid(0) {
@@ -94,52 +89,66 @@ pub(super) fn append_texts(
     array: &dyn Array,
     rows: std::ops::Range<usize>,
     out: &mut Vec<u8>,
-    mut end: impl FnMut(&[u8], Validity),
+    end: impl FnMut(&[u8], Validity),
 ) -> Result<()> {
-    /// One loop for each type that is common enough; the rest goes row by row through `write_raw`.
-    macro_rules! each {
+    // One loop for each type that is common enough; the rest goes row by row through `write_raw`.
+    macro_rules! texts {
         ($write:expr) => {{
             let write = $write;
-            for row in rows {
-                if array.is_null(row) {
-                    end(out, Validity::Null);
-                } else {
-                    write(row, &mut *out);
-                    end(out, Validity::Valid);
-                }
-            }
+            each(array, rows, out, end, |row, out| {
+                write(row, out);
+                Ok(())
+            })
+        }};
+    }
+    macro_rules! decimals {
+        ($arrow:ty, $scale:expr, $write:ident) => {{
+            let (values, scale) = (array.as_primitive::<$arrow>(), *$scale);
+            texts!(|row, out: &mut Vec<u8>| $write(values.value(row), scale, out))
         }};
     }
     match array.data_type() {
         DataType::Utf8View => {
             let texts = array.as_string_view();
-            each!(|row, out: &mut Vec<u8>| out.extend_from_slice(texts.value(row).as_bytes()));
+            texts!(|row, out: &mut Vec<u8>| out.extend_from_slice(texts.value(row).as_bytes()))
         }
         DataType::Binary => {
             let values = array.as_binary::<i32>();
-            each!(|row, out: &mut Vec<u8>| write_base64(values.value(row), out));
+            texts!(|row, out: &mut Vec<u8>| write_base64(values.value(row), out))
         }
         DataType::FixedSizeBinary(_) => {
             let values = array.as_fixed_size_binary();
-            each!(|row, out: &mut Vec<u8>| write_base64(values.value(row), out));
+            texts!(|row, out: &mut Vec<u8>| write_base64(values.value(row), out))
         }
-        DataType::Decimal64(_, scale) => {
-            let values = array.as_primitive::<types::Decimal64Type>();
-            each!(|row, out: &mut Vec<u8>| write_digits(values.value(row), *scale, out));
-        }
+        DataType::Decimal32(_, scale) => decimals!(types::Decimal32Type, scale, write_digits),
+        DataType::Decimal64(_, scale) => decimals!(types::Decimal64Type, scale, write_digits),
         DataType::Decimal128(_, scale) => {
-            let values = array.as_primitive::<types::Decimal128Type>();
-            each!(|row, out: &mut Vec<u8>| write_digits_wide(values.value(row), *scale, out));
+            decimals!(types::Decimal128Type, scale, write_digits_wide)
         }
-        _ => {
-            for row in rows {
-                if array.is_null(row) {
-                    end(out, Validity::Null);
-                } else {
-                    write_raw(array, row, out)?;
-                    end(out, Validity::Valid);
-                }
-            }
+        DataType::Decimal256(_, scale) => decimals!(types::Decimal256Type, scale, write_wide),
+        other if other.is_nested() => {
+            let values = members::JsonValues::new(array)?;
+            each(array, rows, out, end, |row, out| values.write(row, out))
+        }
+        _ => each(array, rows, out, end, |row, out| write_raw(array, row, out)),
+    }
+}
+
+/// Appends the text of every row that has a value by `write`, and tells `end` of each row.
+#[inline]
+fn each(
+    array: &dyn Array,
+    rows: std::ops::Range<usize>,
+    out: &mut Vec<u8>,
+    mut end: impl FnMut(&[u8], Validity),
+    write: impl Fn(usize, &mut Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    for row in rows {
+        if array.is_null(row) {
+            end(out, Validity::Null);
+        } else {
+            write(row, out)?;
+            end(out, Validity::Valid);
         }
     }
     Ok(())
@@ -166,11 +175,7 @@ macro_rules! for_slot_type {
             DataType::UInt16 => $run!(types::UInt16Type, number::write_integer),
             DataType::UInt32 => $run!(types::UInt32Type, number::write_integer),
             DataType::UInt64 => $run!(types::UInt64Type, number::write_integer),
-            DataType::Float16 => $run!(types::Float16Type, |slot: &mut Slot, value| {
-                number::write_half(slot, f32::from(value), |near| {
-                    <types::Float16Type as ArrowPrimitiveType>::Native::from_f32(near) == value
-                })
-            }),
+            DataType::Float16 => $run!(types::Float16Type, half::write_half),
             DataType::Float32 => $run!(types::Float32Type, number::write_float),
             DataType::Float64 => $run!(types::Float64Type, number::write_float),
             DataType::Date32 => $run!(types::Date32Type, |slot: &mut Slot, value: i32| {
@@ -225,22 +230,23 @@ macro_rules! for_slot_type {
             }
             DataType::Duration(unit) => match unit {
                 Second => $run!(types::DurationSecondType, |slot: &mut Slot, value| {
-                    calendar::write_duration(slot, value, Second)
+                    duration::write_duration(slot, value, Second)
                 }),
                 Millisecond => $run!(types::DurationMillisecondType, |slot: &mut Slot, value| {
-                    calendar::write_duration(slot, value, Millisecond)
+                    duration::write_duration(slot, value, Millisecond)
                 }),
                 Microsecond => $run!(types::DurationMicrosecondType, |slot: &mut Slot, value| {
-                    calendar::write_duration(slot, value, Microsecond)
+                    duration::write_duration(slot, value, Microsecond)
                 }),
                 Nanosecond => $run!(types::DurationNanosecondType, |slot: &mut Slot, value| {
-                    calendar::write_duration(slot, value, Nanosecond)
+                    duration::write_duration(slot, value, Nanosecond)
                 }),
             },
             _ => $other,
         }
     }};
 }
+pub(super) use for_slot_type;
 
 /// Appends a slot and a length for each row of `rows`; NULL has the length 0.
 ///

@@ -275,6 +275,29 @@ fn large_batches_are_rendered_like_their_slices() {
     assert_eq!(rendered(&again).0, whole);
 }
 
+/// Texts are quoted by marks that are made for a run of them at a time.
+#[test]
+fn quotes_of_one_run_of_texts_do_not_reach_the_next() {
+    let texts = arrow::array::StringArray::from_iter_values((0..5_000).map(|row| {
+        match (row / 700 % 2, row % 3) {
+            (0, _) => format!("{}\"{row}\",", "long".repeat(row % 40)),
+            (_, 0) => " odd".to_owned(),
+            (_, 1) => String::new(),
+            _ => "plain".to_owned(),
+        }
+    }));
+    for data_type in [
+        DataType::Utf8,
+        DataType::LargeUtf8,
+        DataType::Utf8View,
+        DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into()),
+    ] {
+        let column = arrow::compute::cast(&texts, &data_type).unwrap();
+        let schema = Schema::new(vec![Field::new("c", data_type, true)]);
+        assert_round_trip(&RecordBatch::try_new(Arc::new(schema), vec![column]).unwrap());
+    }
+}
+
 #[test]
 fn stored_and_shown_types_share_an_index_only_if_their_text_is_equal() {
     let index = |stored: DataType| {
