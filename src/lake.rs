@@ -2,8 +2,8 @@
 //!
 //! Nothing below knows a user; nothing above reaches the engine any other way.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -26,6 +26,7 @@ mod lifecycle;
 mod listing;
 mod manage;
 mod names;
+mod pointers;
 mod rebuild;
 mod reference;
 mod refusals;
@@ -44,13 +45,11 @@ pub use crate::view::CsvView;
 pub use check::{LakeReport, Scope};
 pub use doctor::doctor;
 pub use listing::{Listing, Page};
+use pointers::Pointers;
 pub use rebuild::LakeRebuilt;
 pub use reference::Reference;
 pub use refusals::Refusal;
 pub use transfer::{export_catalog, import_catalog};
-
-/// Tables whose newest snapshots are kept although nobody asks for them; a power of two.
-const POINTERS_MAX: usize = 4_096;
 
 /// A lake, opened. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -65,7 +64,7 @@ struct Inner {
     caches: Arc<TableCaches>,
     audit: AuditTrail,
     /// The newest snapshot of each table and when it was fetched.
-    pointers: Mutex<HashMap<TableId, (u64, Arc<Snapshot>)>>,
+    pointers: Mutex<Pointers>,
     pointer_ns: u64,
     known: known::Known,
     /// Tables that were written since maintenance looked at them.
@@ -172,6 +171,7 @@ impl Lake {
                 ..ViewSettings::default()
             },
         ));
+        let pointer_ns = u64::try_from(settings.timing.pointer.as_nanos()).unwrap_or(0);
         let instance = format!("mountable-{}", random_hex(&*clock));
         Ok(Self(Arc::new(Inner {
             objects,
@@ -179,9 +179,10 @@ impl Lake {
             audit: AuditTrail::new(Arc::clone(&clock), instance),
             clock,
             views,
-            caches: Arc::new(TableCaches::new(settings.cache_bytes / 4)),
-            pointers: Mutex::new(HashMap::new()),
-            pointer_ns: u64::try_from(settings.timing.pointer.as_nanos()).unwrap_or(0),
+            // The rest is for `pointers`, and for views that `vfs` keeps for its clients.
+            caches: Arc::new(TableCaches::new(settings.cache_bytes / 32 * 5)),
+            pointers: Mutex::new(Pointers::new(settings.cache_bytes / 16, pointer_ns)),
+            pointer_ns,
             known: known::Known::default(),
             written: Mutex::default(),
             listings: listing::Listings::default(),
@@ -253,25 +254,11 @@ impl Lake {
 
     fn remember(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
         let now = self.0.clock.monotonic_ns();
-        let mut pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = pointers.len() >= POINTERS_MAX && pointers.len().is_power_of_two();
-        if full && !pointers.contains_key(&snapshot.table) {
-            // What is out of date only saves a comparison. Looked through when the number has
-            // doubled, so that a listing of very many tables does not do it for each.
-            pointers.retain(|_, (fetched, _)| now.saturating_sub(*fetched) < self.0.pointer_ns);
-        }
-        let entry =
-            pointers.entry(snapshot.table.clone()).or_insert_with(|| (now, Arc::clone(&snapshot)));
-        // The same version is kept as the same object, so that views of it are shared; an answer
-        // that was under way while a newer commit was noted does not take its place.
-        let newer = (snapshot.version, snapshot.committed_ms)
-            > (entry.1.version, entry.1.committed_ms)
-            || snapshot.committed_ms > entry.1.committed_ms;
-        if entry.1.path != snapshot.path && newer {
-            entry.1 = snapshot;
-        }
-        entry.0 = now;
-        Arc::clone(&entry.1)
+        self.pointers().note(snapshot, now)
+    }
+
+    fn pointers(&self) -> MutexGuard<'_, Pointers> {
+        self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a snapshot that was just made; the answer is that very snapshot, also if a newer one
@@ -282,14 +269,11 @@ impl Lake {
     }
 
     fn forget(&self, id: &TableId) {
-        self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.pointers().remove(id);
     }
 
     fn remembered(&self, id: &TableId) -> Option<Arc<Snapshot>> {
-        let now = self.0.clock.monotonic_ns();
-        let pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (fetched, snapshot) = pointers.get(id)?;
-        (now.saturating_sub(*fetched) < self.0.pointer_ns).then(|| Arc::clone(snapshot))
+        self.pointers().recent(id, self.0.clock.monotonic_ns())
     }
 
     /// The newest snapshot, at most `Timing::pointer` old; commits of this process are always

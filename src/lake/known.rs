@@ -105,8 +105,7 @@ impl Lake {
 
     /// The newest snapshot as far as this process knows, of whatever age.
     pub(super) fn last_known(&self, id: &TableId) -> Option<Arc<Snapshot>> {
-        let pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
-        pointers.get(id).map(|(_, snapshot)| Arc::clone(snapshot))
+        self.pointers().get(id).cloned()
     }
 
     /// Forgets a table's pointer after a change that came to nothing. If the catalogue was away,
@@ -116,11 +115,7 @@ impl Lake {
             self.forget(id);
             return;
         }
-        let old = self.0.clock.monotonic_ns().saturating_sub(self.0.pointer_ns);
-        let mut pointers = self.0.pointers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((fetched, _)) = pointers.get_mut(id) {
-            *fetched = old.min(*fetched);
-        }
+        self.pointers().age(id, self.0.clock.monotonic_ns());
     }
 
     /// The newest snapshot of a table. The first look after each connection to the catalogue goes

@@ -115,9 +115,9 @@ impl Lake {
     /// The same snapshots, or newer ones of their tables that were met since: what a client has
     /// seen of a table never goes back because a listing was fetched earlier.
     pub fn newest_known(&self, snapshots: &[Arc<Snapshot>]) -> Vec<Arc<Snapshot>> {
-        let pointers = lock(&self.0.pointers);
+        let pointers = self.pointers();
         let newest = snapshots.iter().map(|listed| match pointers.get(&listed.table) {
-            Some((_, known)) if known.committed_ms >= listed.committed_ms => Arc::clone(known),
+            Some(known) if known.committed_ms >= listed.committed_ms => Arc::clone(known),
             _ => Arc::clone(listed),
         });
         newest.collect()

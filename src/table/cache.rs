@@ -70,7 +70,7 @@ fn bytes_of(count: usize, each: u64) -> u64 {
 }
 
 /// The document and its parsed form take a few hundred bytes for each file and column.
-fn snapshot_bytes(snapshot: &Snapshot) -> u64 {
+pub(crate) fn snapshot_bytes(snapshot: &Snapshot) -> u64 {
     bytes_of(snapshot.files.len(), 900)
         + bytes_of(snapshot.schema.fields().len(), 400)
         + match &snapshot.layout {

@@ -47,6 +47,7 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 
 pub use cache::TableCaches;
+pub(crate) use cache::snapshot_bytes;
 pub use changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
 };

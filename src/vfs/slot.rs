@@ -129,12 +129,23 @@ pub(super) struct SlotState {
     pub(super) displaced: Option<Displaced>,
     /// Spelling of the newest save.
     pub(super) kept: Option<Kept>,
-    /// Views of versions in use, with the time of their last use.
-    pub(super) views: HashMap<u64, (Arc<CsvView>, u64)>,
+    /// Versions in use.
+    pub(super) views: HashMap<u64, UsedView>,
     /// mtime shown for a version, where it is not the commit's.
     pub(super) mtime: Option<(u64, FileTime)>,
     /// ctime raised after a refusal.
     pub(super) ctime: Option<FileTime>,
+}
+
+/// A version that was looked at.
+#[derive(Debug)]
+pub(super) struct UsedView {
+    /// Object path of the snapshot: numbers of versions begin anew with a table.
+    pub(super) path: String,
+    /// Let go when too much is kept; then it is opened again.
+    pub(super) view: Option<Arc<CsvView>>,
+    /// Time of the last use, monotonic nanoseconds.
+    pub(super) used_ns: u64,
 }
 
 /// A table's name.
@@ -244,9 +255,10 @@ impl SlotState {
 
     /// Remembers a view and forgets those that nobody used for long.
     pub(super) fn keep_view(&mut self, view: Arc<CsvView>, now_ns: u64) {
-        self.views.insert(view.snapshot().version, (view, now_ns));
+        let (version, path) = (view.snapshot().version, view.snapshot().path.clone());
+        self.views.insert(version, UsedView { path, view: Some(view), used_ns: now_ns });
         while self.views.len() > VIEWS_MAX {
-            let oldest = self.views.iter().min_by_key(|(_, (_, used))| *used).map(|(v, _)| *v);
+            let oldest = self.views.iter().min_by_key(|(_, kept)| kept.used_ns).map(|(v, _)| *v);
             let Some(oldest) = oldest else { break };
             self.views.remove(&oldest);
         }

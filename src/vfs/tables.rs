@@ -41,8 +41,10 @@ impl Vfs {
             return self.view_of(slot, &latest).await;
         }
         let now = self.clock.monotonic_ns();
-        if let Some((view, used)) = slot.state().views.get_mut(&version) {
-            *used = now;
+        if let Some(kept) = slot.state().views.get_mut(&version)
+            && let Some(view) = &kept.view
+        {
+            kept.used_ns = now;
             return Ok(Arc::clone(view));
         }
         let view = self.lake.view(&who, &slot.table, At::Version(version)).await?;
@@ -55,20 +57,52 @@ impl Vfs {
         let now = self.clock.monotonic_ns();
         {
             let mut state = slot.state();
-            if let Some((view, used)) = state.views.get_mut(&snapshot.version) {
-                if view.snapshot().path == snapshot.path {
-                    *used = now;
-                    return Ok(Arc::clone(view));
+            match state.views.get_mut(&snapshot.version) {
+                Some(kept) if kept.path == snapshot.path => {
+                    if let Some(view) = &kept.view {
+                        kept.used_ns = now;
+                        return Ok(Arc::clone(view));
+                    }
                 }
-                // The table was dropped and made anew elsewhere: nothing known of it is true.
-                state.views.clear();
-                state.kept = None;
-                state.mtime = None;
+                Some(_) => {
+                    // The table was dropped and made anew elsewhere: nothing known of it is true.
+                    state.views.clear();
+                    state.kept = None;
+                    state.mtime = None;
+                }
+                None => {}
             }
         }
         let view = self.lake.view_of(snapshot).await?;
         slot.state().keep_view(Arc::clone(&view), now);
         Ok(view)
+    }
+
+    /// Lets go of the views that were used longest ago, as far as those kept weigh more than their
+    /// part of `cache_bytes`. That a version was used is not forgotten.
+    pub(super) fn shed_views(&self, bytes_max: u64) {
+        let mut all = Vec::new();
+        for slot in self.all_slots() {
+            let state = slot.state();
+            for (version, kept) in &state.views {
+                if let Some(view) = &kept.view {
+                    all.push((kept.used_ns, view.weight(), *version, Arc::clone(&slot)));
+                }
+            }
+        }
+        let mut bytes: u64 = all.iter().map(|(_, weight, ..)| weight).sum();
+        all.sort_unstable_by_key(|(used_ns, ..)| *used_ns);
+        for (used_ns, weight, version, slot) in all {
+            if bytes <= bytes_max {
+                return;
+            }
+            if let Some(kept) = slot.state().views.get_mut(&version)
+                && kept.used_ns == used_ns
+            {
+                kept.view = None;
+                bytes = bytes.saturating_sub(weight);
+            }
+        }
     }
 
     /// What a handle shows; with `Strict::Yes` a superseded snapshot that nobody reads is stale.
@@ -140,7 +174,7 @@ impl Vfs {
     fn in_use(&self, slot: &Slot, key: &EditKey, version: u64) -> bool {
         let now = self.clock.monotonic_ns();
         let state = slot.state();
-        let read = state.views.get(&version).map(|(_, used)| *used);
+        let read = state.views.get(&version).map(|kept| kept.used_ns);
         let used = read.max(state.confirmed.get(key).copied());
         let in_use = used.is_some_and(|used| now.saturating_sub(used) < self.reader_ns());
         in_use || state.displaced.is_some()

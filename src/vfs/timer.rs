@@ -12,6 +12,10 @@ use crate::error::{Error, ErrorKind, Result};
 const TICK: Duration = Duration::from_millis(50);
 /// Ticks between two looks at old scratch files.
 const SCRATCH_TICKS: u32 = 1200;
+/// Ticks between two looks at the views that are kept.
+const VIEW_TICKS: u32 = 20;
+/// Part of `cache_bytes` that views kept for clients may take.
+const VIEWS_PART: u64 = 32;
 /// After how many shrink times of silence a client that owes the end of a save is taken for dead.
 const ABANDONED_AFTER: u64 = 10;
 /// Longest wait between two background attempts.
@@ -26,6 +30,9 @@ pub(super) fn start(vfs: &Arc<Vfs>) {
         while let Some(vfs) = Weak::upgrade(&weak) {
             vfs.tick().await;
             tick = tick.wrapping_add(1);
+            if tick.is_multiple_of(VIEW_TICKS) {
+                vfs.shed_views(vfs.settings.cache_bytes / VIEWS_PART);
+            }
             if tick.is_multiple_of(SCRATCH_TICKS) {
                 vfs.forget_empty();
                 let removed = vfs.scratch.expire(vfs.settings.timing.scratch);

@@ -147,7 +147,7 @@ impl CsvView {
     }
 
     /// Memory held, in bytes.
-    pub(super) fn weight(&self) -> u64 {
+    pub fn weight(&self) -> u64 {
         let held = self.pieces.len() * size_of::<PlacedPiece>()
             + self.files.len() * size_of::<DataFile>()
             + self.header.len()
