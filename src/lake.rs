@@ -165,7 +165,7 @@ impl Lake {
             Arc::clone(&objects),
             ViewSettings {
                 // Rendered blocks and indexes are most of what is worth keeping.
-                cache_bytes: settings.cache_bytes / 4 * 3,
+                cache_bytes: settings.cache_bytes / 32 * 23,
                 index_dir,
                 index_dir_bytes: settings.limits.index_bytes_max,
                 ..ViewSettings::default()
@@ -180,8 +180,8 @@ impl Lake {
             clock,
             views,
             // The rest is for `pointers`, and for views that `vfs` keeps for its clients.
-            caches: Arc::new(TableCaches::new(settings.cache_bytes / 32 * 5)),
-            pointers: Mutex::new(Pointers::new(settings.cache_bytes / 16, pointer_ns)),
+            caches: Arc::new(TableCaches::new(settings.cache_bytes / 32 * 7)),
+            pointers: Mutex::new(Pointers::new(settings.cache_bytes / 32, pointer_ns)),
             pointer_ns,
             known: known::Known::default(),
             written: Mutex::default(),

@@ -126,7 +126,7 @@ impl Views {
             threads => threads,
         };
         let total = settings.cache_bytes;
-        let (footers, indexes, views) = (total / 16, total / 16, total / 8);
+        let (footers, indexes, views) = (total / 16, total / 16, total / 12);
         let blocks = total - footers - indexes - views;
         let reader = FileReader::new(objects, footers);
         let kept = settings.index_dir.map(|dir| KeptIndexes::new(dir, settings.index_dir_bytes));
