@@ -78,6 +78,9 @@ pub struct LeafSwap {
     pub audit: Vec<AuditFields>,
     /// Something that must be there for the swap to happen.
     pub requires: Option<Required>,
+    /// A document that is removed in the same step: what the new leaf replaces. Removed by a step
+    /// of its own, it could be gone while a catalogue rolled back in between has the old leaf.
+    pub removes: Option<DocKey>,
 }
 
 /// What a [`LeafSwap`] may rest on. The catalogue can be rolled back between two steps; a pointer

@@ -178,6 +178,17 @@ impl RedisCatalog {
     }
 }
 
+/// Adds a place to a script's keys: its number among them (0: there is none) and its field.
+fn further(keys: &mut Vec<String>, place: Option<Place>) -> (usize, String) {
+    let (key, field) = match place {
+        None => return (0, String::new()),
+        Some(Place::Key(key)) => (key, String::new()),
+        Some(Place::Field(key, field)) => (key, field),
+    };
+    keys.push(key);
+    (keys.len(), field)
+}
+
 /// Adds audit events in the form that the scripts read.
 fn with_events(request: Request, events: &[AuditFields]) -> Request {
     let mut request = request.arg(events.len());
@@ -328,23 +339,15 @@ impl Catalog for RedisCatalog {
             keys::row_ids(&swap.table),
             keys::audit(&swap.table.organization),
         ];
-        let field = match swap.requires.as_ref().map(keys::required) {
-            None => String::new(),
-            Some(Place::Key(key)) => {
-                keys.push(key);
-                String::new()
-            }
-            Some(Place::Field(key, field)) => {
-                keys.push(key);
-                field
-            }
-        };
+        let (required, field) = further(&mut keys, swap.requires.as_ref().map(keys::required));
+        let (removed, removed_field) = further(&mut keys, swap.removes.as_ref().map(keys::doc));
         let mut request = Request::script(scripts::SWAP, &keys);
         for value in [&swap.expected, &swap.new, &swap.schema] {
             request = request.arg(flag(value.is_some())).arg(value.as_deref().unwrap_or_default());
         }
         request = request.arg(swap.now_ms).arg(flag(swap.bump_root));
         request = request.arg(swap.table.simple_name.as_str()).arg(field).arg(token);
+        request = request.arg(required).arg(removed).arg(removed_field);
         request = with_events(request, &swap.audit);
         let answer: Answer<Vec<Vec<u8>>> = self.call("swap leaf", request).await?;
         let mut parts = answer.value.into_iter();

@@ -92,17 +92,19 @@ impl Table {
     ) -> Result<Arc<Snapshot>> {
         self.put_new(&prepared.snapshot.path, prepared.bytes.to_vec()).await?;
         self.remember(&prepared.snapshot);
-        if self.appear(&prepared.snapshot, audit).await? {
+        if self.appear(&prepared.snapshot, audit, None).await? {
             return Ok(prepared.snapshot);
         }
         Err(self.exists())
     }
 
-    /// Lets the catalogue name a snapshot where it named none; `false` if it names another one.
+    /// Lets the catalogue name a snapshot where it named none, and removes `instead`, which stood
+    /// for the table; `false` if the catalogue names another snapshot.
     pub(crate) async fn appear(
         &self,
         snapshot: &Arc<Snapshot>,
         audit: Vec<AuditFields>,
+        instead: Option<&DocKey>,
     ) -> Result<bool> {
         self.raise_row_ids(snapshot).await?;
         let schema = schema::to_document(&snapshot.schema)?;
@@ -115,15 +117,25 @@ impl Table {
             bump_root: snapshot.version > 0,
             audit,
             requires: None,
+            removes: instead.cloned(),
         };
-        match self.parts.catalog.swap(swap).await? {
-            SwapOutcome::Swapped { .. } => Ok(true),
-            SwapOutcome::Moved { current } => {
-                // Our own swap may have happened and its answer been lost.
-                let Some(leaf) = current else { return Ok(false) };
-                Ok(self.snapshot_of(&leaf).await?.path == snapshot.path)
-            }
+        let current = match self.parts.catalog.swap(swap.clone()).await? {
+            SwapOutcome::Swapped { .. } => return Ok(true),
+            SwapOutcome::Moved { current } => current,
+        };
+        // Our own swap may have happened and its answer been lost, or somebody else brought the
+        // pointer there who did not know what it stands for.
+        let Some(leaf) = current else { return Ok(false) };
+        if self.snapshot_of(&leaf).await?.path != snapshot.path {
+            return Ok(false);
         }
+        if instead.is_some() {
+            let (expected, new) = (Some(leaf.raw.clone()), Some(leaf.raw));
+            let again = LeafSwap { expected, new, audit: Vec::new(), ..swap };
+            // A pointer that has moved on is in use: the entry is not needed, and does no harm.
+            let _ = self.parts.catalog.swap(again).await?;
+        }
+        Ok(true)
     }
 
     /// Raises the row-id counter to what a snapshot holds, before the catalogue names it. Other
@@ -252,6 +264,7 @@ impl Table {
             bump_root: true,
             audit: audit.to_vec(),
             requires: Some(requires.clone()),
+            removes: None,
         };
         let outcome = self.parts.catalog.swap(swap).await?;
         if matches!(&outcome, SwapOutcome::Moved { current: Some(now) } if now == leaf) {
@@ -301,10 +314,9 @@ impl Table {
             "restore".clone_into(&mut lineage.operation);
         }
         let snapshot = self.continue_behind(&tip, &end, &lineage).await?;
-        if !self.appear(&snapshot, audit).await? {
+        if !self.appear(&snapshot, audit, Some(&key)).await? {
             return Err(self.exists());
         }
-        self.parts.catalog.remove_doc(&key).await?;
         Ok(snapshot)
     }
 

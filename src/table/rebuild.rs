@@ -171,7 +171,7 @@ impl Table {
         }
         let newest = self.with_all_columns(life.newest.clone()).await?;
         let newest = self.with_known_row_ids(newest).await?;
-        if !self.appear(&newest, Vec::new()).await? {
+        if !self.appear(&newest, Vec::new(), None).await? {
             // Somebody else was faster; the next run looks at what there is.
             return Err(Error::new(
                 ErrorKind::Busy,

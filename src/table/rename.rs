@@ -118,7 +118,9 @@ impl Table {
             if round > ROUNDS_MAX {
                 return Err(self.rolled_back());
             }
-            if !target.appear(&first, Vec::new()).await? && !target.descends_from(&first).await? {
+            if !target.appear(&first, Vec::new(), None).await?
+                && !target.descends_from(&first).await?
+            {
                 break;
             }
             if self.vanish(leaf, &requires, &audit).await? {

@@ -85,7 +85,7 @@ impl Table {
             return Ok(None);
         }
         let walk = self.walk(Arc::clone(known)).await?;
-        if walk.end.is_some() || !self.appear(&walk.tip, Vec::new()).await? {
+        if walk.end.is_some() || !self.appear(&walk.tip, Vec::new(), None).await? {
             return Ok(None);
         }
         tracing::warn!(table = %self.id, version = walk.tip.version, "lost pointer restored");
@@ -291,6 +291,7 @@ impl Table {
             bump_root: true,
             audit,
             requires: None,
+            removes: None,
         };
         let outcome = match token {
             "" => self.parts.catalog.swap(swap).await?,

@@ -71,6 +71,7 @@ every_catalog!(
     a_supertable_goes_only_when_empty_and_alone,
     a_leaf_is_swapped_only_from_what_was_seen,
     a_swap_happens_only_with_what_it_requires,
+    a_swap_removes_what_it_replaces,
     bytes_come_back_exactly,
     a_value_of_many_megabytes_is_kept,
     root_is_raised_by_commits_only,

@@ -141,6 +141,9 @@ fn swap(state: &mut State, swap: &LeafSwap) -> SwapOutcome {
             state.row_ids.remove(&key);
         }
     }
+    if let Some(doc) = &swap.removes {
+        state.docs.remove(&doc_key(doc));
+    }
     state.events += swap.audit.len() as u64;
     let id = swap.table.super_id();
     let root = state.roots.entry(id.to_string()).or_insert((id, 0, 0));

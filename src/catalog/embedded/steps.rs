@@ -78,6 +78,11 @@ pub(super) fn swap_leaf(c: &Connection, swap: &LeafSwap) -> Result<SwapOutcome> 
             sqlite::unset(c, &key)?;
         }
     }
+    match swap.removes.as_ref().map(keys::doc) {
+        None => {}
+        Some(Place::Key(key)) => drop(sqlite::unset(c, &key)?),
+        Some(Place::Field(key, field)) => drop(sqlite::remove_field(c, &key, &field)?),
+    }
     let root_key = keys::root(&id);
     let old = sqlite::value(c, &root_key)?;
     let root_version = match &old {
