@@ -359,6 +359,12 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
+    async fn holder(&self, table: &TableId) -> Result<Option<String>> {
+        let (key, now) = (keys::lock(table), now_ms(self.clock.as_ref()));
+        let token = self.read(move |c| steps::holder(c, &key, now)).await?;
+        Ok(token.map(|token| String::from_utf8_lossy(&token).into_owned()))
+    }
+
     async fn reserve_row_ids(&self, table: &TableId, count: u64, above: u64) -> Result<u64> {
         let key = keys::row_ids(table);
         self.write(Flush::No, move |c| {

@@ -29,7 +29,7 @@ use bytes::Bytes;
 pub use embedded::EmbeddedCatalog;
 pub use examine::{Facts, RedisFacts, examine};
 pub use leaf::{LeafDoc, lenient_json, whole_number};
-pub use lease::{LeaseSettings, TableLease};
+pub use lease::{LeaseSettings, LockOwner, TableLease};
 pub use open::{open, open_transfer};
 pub use redis::{RedisCatalog, RedisOptions};
 pub use transfer::{
@@ -207,6 +207,8 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     async fn renew(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool>;
     /// Releases a lock that `token` still holds; `false` if it was lost.
     async fn release(&self, table: &TableId, token: &str) -> Result<bool>;
+    /// The token that holds a lock now, if one does.
+    async fn holder(&self, table: &TableId) -> Result<Option<String>>;
 
     /// Reserves `count` row ids that lie above both the stored counter and `above`; returns the
     /// first (format spec section 6.2; `above` = the trunk's `rowid_high_watermark`, because the

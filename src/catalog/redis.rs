@@ -376,6 +376,11 @@ impl Catalog for RedisCatalog {
         self.lock_call("release lock", scripts::RELEASE, table, token, None).await
     }
 
+    async fn holder(&self, table: &TableId) -> Result<Option<String>> {
+        let token = self.value("read lock", &keys::lock(table)).await?;
+        Ok(token.map(|token| String::from_utf8_lossy(&token).into_owned()))
+    }
+
     async fn reserve_row_ids(&self, table: &TableId, count: u64, above: u64) -> Result<u64> {
         let key = keys::row_ids(table);
         let request = Request::script(scripts::RESERVE, std::slice::from_ref(&key));

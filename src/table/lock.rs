@@ -15,6 +15,7 @@ impl Table {
         let settings = LeaseSettings {
             ttl: self.parts.settings.lock_ttl,
             wait: self.parts.settings.lock_wait,
+            owner: self.parts.settings.lock_owner.clone(),
             ..LeaseSettings::default()
         };
         TableLease::acquire(&self.parts.catalog, &self.parts.clock, &self.id, &settings).await

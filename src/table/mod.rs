@@ -62,7 +62,7 @@ pub use snapshot::{DataFile, Deletes, LayoutRef, Lineage, OnConflict, Snapshot, 
 pub use travel::FileRun;
 pub use write::{HeldRows, NewFile, NewRows, RowWriter};
 
-use crate::catalog::SharedCatalog;
+use crate::catalog::{LockOwner, SharedCatalog};
 use crate::clock::SharedClock;
 use crate::error::Result;
 use crate::ident::TableId;
@@ -93,6 +93,8 @@ pub struct TableSettings {
     pub lock_ttl: Duration,
     /// How long a commit waits for somebody else's lock before it answers `Busy`.
     pub lock_wait: Duration,
+    /// Who takes the locks, if he does so in one life after the other.
+    pub lock_owner: Option<LockOwner>,
     /// How long a commit tries before it gives up; an open outcome is then `Unknown`.
     pub commit_deadline: Duration,
     /// Layouts of more pieces than this get an object of their own.
@@ -106,6 +108,7 @@ impl Default for TableSettings {
         Self {
             lock_ttl: Duration::from_secs(30),
             lock_wait: Duration::from_secs(10),
+            lock_owner: None,
             commit_deadline: Duration::from_secs(60),
             inline_pieces_max: layout::INLINE_PIECES_MAX,
             history_max: 100_000,

@@ -254,6 +254,15 @@ impl Catalog for SimCatalog {
         .await
     }
 
+    async fn holder(&self, table: &TableId) -> Result<Option<String>> {
+        let (key, world) = (table.to_string(), self.life.world.clone());
+        self.get("holder", move |s| {
+            let now = world.now_ns();
+            s.locks.get(&key).filter(|(_, end)| *end > now).map(|(by, _)| by.clone())
+        })
+        .await
+    }
+
     async fn reserve_row_ids(&self, table: &TableId, count: u64, above: u64) -> Result<u64> {
         let key = table.to_string();
         self.set("row ids", move |s| {
