@@ -330,17 +330,17 @@ pub(crate) async fn a_lock_has_one_holder_until_it_expires(
     two: &SharedCatalog,
 ) {
     let id = table("acme/shop/orders");
-    let (short, long) = (Duration::from_millis(2_000), Duration::from_secs(60));
+    let (short, long) = (Duration::from_secs(6), Duration::from_secs(60));
     assert!(one.acquire(&id, "a", short).await.expect("lock"));
     assert!(one.acquire(&id, "a", short).await.expect("lock"), "again by the same token");
     assert!(!two.acquire(&id, "b", long).await.expect("lock"));
     assert!(!two.renew(&id, "b", long).await.expect("lock"));
     assert!(!two.release(&id, "b").await.expect("lock"));
-    SystemClock.sleep(Duration::from_millis(1_250)).await;
+    SystemClock.sleep(Duration::from_millis(3_500)).await;
     assert!(one.renew(&id, "a", short).await.expect("lock"));
-    SystemClock.sleep(Duration::from_millis(1_250)).await;
+    SystemClock.sleep(Duration::from_millis(3_500)).await;
     assert!(!two.acquire(&id, "b", long).await.expect("lock"), "it was renewed");
-    SystemClock.sleep(Duration::from_millis(1_500)).await;
+    SystemClock.sleep(Duration::from_millis(4_000)).await;
     assert!(two.acquire(&id, "b", long).await.expect("lock"), "it has expired");
     assert!(!one.renew(&id, "a", long).await.expect("lock"));
     assert!(!one.release(&id, "a").await.expect("lock"));
