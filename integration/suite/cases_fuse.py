@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import cases_matrix
 import cases_read  # noqa: F401  the cases that are run again here
 import cases_refused  # noqa: F401
 import cases_write  # noqa: F401
@@ -61,6 +62,17 @@ def _register():
 
 
 _register()
+
+
+def _register_matrix():
+    """Each reason with one tool for each way to hear of it; with all tools where there is time."""
+    tools = cases_matrix.TOOLS if LONG else {t: cases_matrix.TOOLS[t] for t in cases_matrix.SOME}
+    for name, (bad, code) in cases_matrix.ERRORS.items():
+        run = lambda env, n=name, b=bad, c=code: cases_matrix.check(fuse_env(env), n, b, c, tools)  # noqa: E731
+        case(name=f"matrix.{name}", group="fuse")(run)
+
+
+_register_matrix()
 
 
 def served(env, name, text=START, keys="id"):
@@ -360,7 +372,7 @@ def a_read_only_mount_refuses_every_write(env):
     for script in ("echo 6,fay,60 >> t.csv", "rm t.csv", "mkdir x", "mv t.csv u.csv", "touch n.csv"):
         done = fuse.guest.run(f"cd {directory} && {script}")
         assert done.rc != 0 and b"ead-only" in done.err, f"{script}: {done}"
-    assert lab.cat("acme/shop/t").decode() == START
+    cases_matrix.check_read_only(fuse, lab)
 
 
 @case

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use tokio::sync::mpsc;
 
+use super::chunks::Lines;
 use super::conflicts::Sides;
 use super::plan::{Plan, PlanError, Planned, check, infer, plan, record_end, rejection};
 use super::text::{BlockingText, Frozen, SameBase};
@@ -142,8 +143,9 @@ impl Save<'_> {
                 let mut rejections = Vec::new();
                 let current = self.lake.view_of(&current).await?;
                 let sides = Sides { base, current: &current, text: &self.text };
+                let mut lines = Lines::default();
                 for row in rows.iter().take(csv::REJECTIONS_KEPT) {
-                    rejections.push(planned.conflict(row, &sides).await?);
+                    rejections.push(planned.conflict(row, &sides, &mut lines).await?);
                 }
                 let kind = planned.conflict_kind(&rows);
                 Err(SaveError::Refused(kind, rejections))
