@@ -10,16 +10,18 @@ import threading
 import time
 from pathlib import Path
 
+import cases_compact  # noqa: F401  the cases that are run again here
 import cases_matrix
-import cases_read  # noqa: F401  the cases that are run again here
+import cases_read  # noqa: F401
 import cases_refused  # noqa: F401
+import cases_tables  # noqa: F401
 import cases_write  # noqa: F401
 from fuse_lab import fuse_env
 from lab import LabError, difference
 from runner import CASES, LONG, case
 from tools import APPENDED, CHANGED, DELETED, START, large
 
-AGAIN = ("read", "write", "refused")
+AGAIN = ("read", "write", "refused", "tables", "compact")
 # What has no meaning here, and why.
 EXCLUDED = {
     "refused.what_each_mount_option_tells_bash": "compares options of the NFS client",
@@ -44,6 +46,11 @@ USUAL = {
     "refused": """
         bash_echo_append cat_append python_append cp_over mv_over sed_i vim rsync python_os_replace
         same_key_twice why_tells_the_reason_on_the_command_line last_error_is_prose
+    """,
+    "tables": """
+        a_key_of_two_columns keys_can_be_set_later a_column_is_dropped_renamed_and_moved
+        a_type_is_changed_in_the_configuration refused_rows_are_repaired_and_appended
+        an_overwrite_is_undone_by_version
     """,
 }
 KILLS = 8 if LONG else 3
@@ -314,6 +321,7 @@ def sigterm_finishes_saves_and_unmounts(env):
     assert lab.cat("acme/shop/t").decode() == START, "half a line was committed"
     assert lab.stop() == 0, lab.log()
     assert not lab.mounted(), "still mounted"
+    assert "WARN" not in lab.log(), lab.log()
     lab.expect("acme/shop/t", APPENDED)
 
 
@@ -325,6 +333,8 @@ def sigterm_takes_a_mount_in_use_away(env):
         file.read(1)
         assert lab.stop() == 0, lab.log()
         assert not lab.mounted(), "still mounted"
+    warnings = [line for line in lab.log().splitlines() if "WARN" in line]
+    assert len(warnings) == 1 and "in use" in warnings[0], warnings
 
 
 @case
@@ -417,6 +427,44 @@ def device(lab):
     os.mknod(node, 0o20666, os.makedev(10, 229))
     node.chmod(0o666)
     subprocess.run(["mount", "--bind", node, "/dev/fuse"], check=True)
+
+
+@case
+def demo_mounts_through_fuse_where_nfs_cannot_be(env):
+    """An ordinary user cannot mount NFS: `demo --mount DIR` says so and mounts through FUSE."""
+    fuse = fuse_env(env)
+    host = fuse.guest
+    lab = fuse.own_lab("demo")
+    device(lab)
+    lab.point.mkdir()
+    subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", lab.base], check=True)
+    for parent in [lab.base, *lab.base.parents]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+    words = ["demo", "--rows", "1000", "--dir", lab.base / "lake", "--mount", lab.point]
+    words += ["--nfs", f"127.0.0.1:{lab.port}"]
+    with open(lab.log_path, "wb") as log:
+        process = subprocess.Popen(
+            [str(env.binary), *map(str, words)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=lab.environment(),
+            user=NOBODY, group=NOBODY, extra_groups=[],
+        )  # fmt: skip
+    lab.process = process
+    deadline = time.monotonic() + 60
+    while not lab.mounted():
+        assert process.poll() is None and time.monotonic() < deadline, lab.log()
+        time.sleep(0.1)
+    shop = f"{lab.point}/acme/shop"
+    host.check(f"cd {shop} && sed -i 's/,Berlin,/,Hamburg,/' customers.csv", user=NOBODY)
+    seen = host.check(
+        f"grep -c ,Berlin, {shop}/customers.csv; head -1 {shop}/orders.csv", user=NOBODY
+    ).text  # fmt: skip
+    assert seen == "0\norder_id,customer_id,ordered_at,status,shipping,note\n", seen
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 0, lab.log()
+    assert not lab.mounted(), "still mounted"
+    said = lab.log(8000)
+    assert "not mounted over NFS: only root may mount" in said, said
+    assert f"Mounted on {lab.point}; Ctrl-C unmounts and ends" in said, said
 
 
 @case

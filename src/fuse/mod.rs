@@ -5,6 +5,7 @@
 //! close(2) answers the verdict. Mounting takes root or, for ordinary users, the program
 //! `fusermount3`; nothing is linked.
 
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -95,7 +96,7 @@ impl Mount {
         let (end, ended) = watch::channel(false);
         let at = dir.clone();
         std::thread::Builder::new().name("fuse".to_owned()).spawn(move || {
-            if let Err(error) = session.run() {
+            if let Err(error) = serve(session) {
                 warn!(dir = %at.display(), %error, "mount ends");
             }
             end.send_replace(true);
@@ -156,6 +157,18 @@ impl Drop for Mount {
             warn!(dir = %self.dir.display(), %error, "the mount stays");
         }
     }
+}
+
+/// Serves a session to its end.
+///
+/// The session never unmounts by itself: fuser 0.18 asks whether it is still mounted and takes the
+/// answer the wrong way round, so at its end it would unmount what somebody else has mounted at
+/// the directory since.
+fn serve(session: Session<Adapter>) -> std::io::Result<()> {
+    let mut session = ManuallyDrop::new(session.spawn()?);
+    let nothing = std::thread::Builder::new().spawn(|| Ok(()))?;
+    let served = std::mem::replace(&mut session.guard, nothing);
+    served.join().map_err(|_| std::io::Error::other("the thread that serves the mount crashed"))?
 }
 
 /// What tells this mount's kernel from other clients: machine and directory.

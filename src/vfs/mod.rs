@@ -15,6 +15,7 @@ mod base;
 mod changing;
 mod chunks;
 mod compared;
+mod configure;
 mod conflicts;
 mod edits;
 mod empty;

@@ -107,7 +107,35 @@ impl Save<'_> {
             },
             None => self.target(&base, &names, body).await?,
         };
-        let (planned, rows) = self.collect(&target, &names, body).await?;
+        self.store(&base, target, &names, body).await
+    }
+
+    /// Writes the text's rows, all of them, in columns of other types.
+    ///
+    /// # Errors
+    /// As [`Save::run`].
+    pub(super) async fn retype(
+        self,
+        schema: SchemaRef,
+        config: Option<TableConfig>,
+    ) -> SaveResult<Saved> {
+        let Some(base) = self.base.clone() else {
+            return Err(Error::internal("a new table has no types to change").into());
+        };
+        let (names, body) = self.header().await?;
+        let target = Target { schema, base: None, changed: true, config };
+        self.store(&base, target, &names, body).await
+    }
+
+    /// Compares, parses and commits against what the author had read.
+    async fn store(
+        &self,
+        base: &Arc<CsvView>,
+        target: Target,
+        names: &[String],
+        body: u64,
+    ) -> SaveResult<Saved> {
+        let (planned, rows) = self.collect(&target, names, body).await?;
         if planned.edits.is_empty() && !target.changed {
             return Ok(Saved {
                 snapshot: Arc::clone(base.snapshot()),
@@ -125,7 +153,7 @@ impl Save<'_> {
         };
         let operation = planned.operation(target.changed);
         let outcome = self.commit(change, operation).await?;
-        self.finish(&base, &planned, outcome).await
+        self.finish(base, &planned, outcome).await
     }
 
     async fn finish(
