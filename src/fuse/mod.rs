@@ -56,6 +56,8 @@ pub struct Mount {
     service: Arc<Service>,
     ended: watch::Receiver<bool>,
     guard: Option<Guard>,
+    /// Whether it has left its directory; files that are open on it may still be served.
+    detached: bool,
 }
 
 impl std::fmt::Debug for Mount {
@@ -102,7 +104,7 @@ impl Mount {
             end.send_replace(true);
         })?;
         info!(dir = %dir.display(), "mounted");
-        Ok(Self { dir, service, ended, guard: Some(guard) })
+        Ok(Self { dir, service, ended, guard: Some(guard), detached: false })
     }
 
     /// Where it is mounted.
@@ -139,6 +141,7 @@ impl Mount {
             other => other,
         });
         outcome.await.map_err(|error| Error::internal("unmount").caused_by(error))??;
+        self.detached = true;
         let clock = Arc::clone(&self.service.clock);
         tokio::select! {
             () = self.ended() => {}
@@ -150,7 +153,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        if *self.ended.borrow() {
+        if self.detached || *self.ended.borrow() {
             return;
         }
         if let Err(error) = unmount(&self.dir, Force::Detach) {

@@ -20,6 +20,7 @@ mod conflicts;
 mod edits;
 mod empty;
 pub mod error;
+mod exact;
 mod extents;
 mod flush;
 mod gateway;

@@ -9,6 +9,7 @@ use arrow::record_batch::RecordBatch;
 use tokio::sync::mpsc;
 
 use super::chunks::{Chunks, Lines, count_lines};
+use super::exact::Exact;
 use super::respelled::{Compared, Part, Respelled};
 use super::text::{BlockingText, Frozen};
 use crate::csv::{self, Hunk, Parser, Records, Rejection, Text, TypeInference};
@@ -31,6 +32,8 @@ pub(super) struct Plan {
     pub(super) names: Vec<String>,
     /// The target's columns.
     pub(super) schema: SchemaRef,
+    /// The columns whose values must come through a change of types.
+    pub(super) retyped: Option<SchemaRef>,
     /// Whether its header line is the canonical one.
     pub(super) header_same: bool,
     /// Takes the new rows.
@@ -73,6 +76,8 @@ pub(super) struct Planned {
 pub(super) fn plan(request: Plan) -> Result<Planned, PlanError> {
     let parser = Parser::new(&request.names, &request.schema)
         .map_err(|rejection| PlanError::Rejected(vec![rejection]))?;
+    let exact = request.retyped.as_ref().map(|old| Exact::new(&request.names, old)).transpose();
+    let exact = exact.map_err(|rejection| PlanError::Rejected(vec![rejection]))?;
     let mut hunks = request.hunks();
     let mut work = Work {
         planned: Planned {
@@ -84,6 +89,7 @@ pub(super) fn plan(request: Plan) -> Result<Planned, PlanError> {
         new_rows: 0,
         parser,
         lines: Lines::default(),
+        exact,
         request,
     };
     // Hunks are worked off as they are found: a text may have millions of them.
@@ -174,6 +180,7 @@ struct Work {
     new_rows: u64,
     parser: Parser,
     lines: Lines,
+    exact: Option<Exact>,
     request: Plan,
 }
 
@@ -263,19 +270,24 @@ impl Work {
 
     /// Parses whole records; `None` if rows are refused (they are noted).
     fn parse(&mut self, text: &[u8], offset: u64) -> Result<Option<RecordBatch>, PlanError> {
-        match self.parser.parse(text, 1) {
-            Ok(batch) if self.rejections.is_empty() => Ok(Some(batch)),
-            Ok(_) => Ok(None),
-            Err(found) => {
-                let lines = self.lines.before(&mut self.request.text, offset)?;
-                let room = csv::REJECTIONS_KEPT.saturating_sub(self.rejections.len());
-                self.rejections.extend(found.into_iter().take(room).map(|mut rejection| {
-                    rejection.line += lines;
-                    rejection
-                }));
-                Ok(None)
+        let found = match self.parser.parse(text, 1) {
+            Ok(batch) => {
+                let lost =
+                    self.exact.as_mut().map(|exact| exact.check(text, &batch)).transpose()?;
+                match lost.flatten() {
+                    None => return Ok(self.rejections.is_empty().then_some(batch)),
+                    Some(lost) => vec![lost],
+                }
             }
-        }
+            Err(found) => found,
+        };
+        let lines = self.lines.before(&mut self.request.text, offset)?;
+        let room = csv::REJECTIONS_KEPT.saturating_sub(self.rejections.len());
+        self.rejections.extend(found.into_iter().take(room).map(|mut rejection| {
+            rejection.line += lines;
+            rejection
+        }));
+        Ok(None)
     }
 
     fn send(&self, batch: RecordBatch) -> Result<()> {

@@ -83,6 +83,21 @@ struct Target {
     base: Option<Arc<CsvView>>,
     changed: bool,
     config: Option<TableConfig>,
+    /// The columns before, if their types are to change and nothing else.
+    retyped: Option<SchemaRef>,
+}
+
+impl Target {
+    /// The columns of the base.
+    fn unchanged(base: &Arc<CsvView>) -> Self {
+        Self {
+            schema: Arc::clone(base.schema()),
+            base: Some(Arc::clone(base)),
+            changed: false,
+            config: None,
+            retyped: None,
+        }
+    }
 }
 
 /// Longest header line, in bytes.
@@ -99,12 +114,7 @@ impl Save<'_> {
             return self.create(&names, body).await;
         };
         let target = match self.added_from {
-            Some(_) => Target {
-                schema: Arc::clone(base.schema()),
-                base: Some(Arc::clone(&base)),
-                changed: false,
-                config: None,
-            },
+            Some(_) => Target::unchanged(&base),
             None => self.target(&base, &names, body).await?,
         };
         self.store(&base, target, &names, body).await
@@ -123,7 +133,8 @@ impl Save<'_> {
             return Err(Error::internal("a new table has no types to change").into());
         };
         let (names, body) = self.header().await?;
-        let target = Target { schema, base: None, changed: true, config };
+        let retyped = Some(Arc::clone(base.schema()));
+        let target = Target { schema, base: None, changed: true, config, retyped };
         self.store(&base, target, &names, body).await
     }
 
@@ -226,7 +237,7 @@ impl Save<'_> {
             let same_text = self.same_bytes(base.header()).await?;
             return Ok(Saved { snapshot, same_text, same_rows: true });
         }
-        let target = Target { schema, base: Some(Arc::clone(&base)), changed: false, config: None };
+        let target = Target::unchanged(&base);
         let (planned, rows) = self.collect(&target, names, body).await?;
         let change = ChangeSet {
             base: snapshot,
@@ -297,12 +308,7 @@ impl Save<'_> {
         let untyped = base.rows() == 0
             && schema.fields().iter().any(|field| *field.data_type() == DataType::Null);
         if old == names && !untyped {
-            return Ok(Target {
-                schema: Arc::clone(schema),
-                base: Some(Arc::clone(base)),
-                changed: false,
-                config: None,
-            });
+            return Ok(Target::unchanged(base));
         }
         if !names.iter().any(|name| old.contains(&name.as_str())) && base.rows() > 0 {
             return Err(refuse(header_lost(
@@ -330,7 +336,7 @@ impl Save<'_> {
         } else {
             None
         };
-        Ok(Target { schema: new_schema, base, changed: true, config })
+        Ok(Target { schema: new_schema, base, changed: true, config, retyped: None })
     }
 
     /// Runs the plan in a blocking thread while its rows are written here.
@@ -353,6 +359,7 @@ impl Save<'_> {
             added_from: self.added_from,
             names: names.to_vec(),
             schema: Arc::clone(&target.schema),
+            retyped: target.retyped.clone(),
             header_same: self.header_same(target, body).await?,
             sender,
             runtime: tokio::runtime::Handle::current(),
