@@ -19,10 +19,10 @@ def scattered(env, lab, scope):
     text = large()
     lab.load(f"{scope}/t", text, "id")
     directory = f"{lab.mount()}/{scope}"
-    for i in range(EDITS):
-        env.guest.check(f"echo {90000 + i},added,{i} >> {directory}/t.csv")
-    # In place: after a rename a client may show the number of the file that it has renamed.
-    env.guest.check(f"sed -e 2d -e 's/^30000,.*/30000,changed,1/' {directory}/t.csv > $SCRATCH/y; "
+    # The edit in place: after a rename a client may show the number of the file that it renamed.
+    env.guest.check(f"for i in $(seq 0 {EDITS - 1}); do "
+                    f"echo $((90000 + i)),added,$i >> {directory}/t.csv || exit 1; done; "
+                    f"sed -e 2d -e 's/^30000,.*/30000,changed,1/' {directory}/t.csv > $SCRATCH/y; "
                     f"cp $SCRATCH/y {directory}/t.csv; echo sync > {lab.mount()}/.control; "
                     f"rm $SCRATCH/y")  # fmt: skip
     lines = text.splitlines(keepends=True)
@@ -120,10 +120,8 @@ def the_gateway_compacts_what_was_written(env):
     lab.load("acme/shop/t", START, "id")
     lab.start()
     directory = f"{lab.mount()}/acme/shop"
-    wanted = START
-    for i in range(6, 30):
-        env.guest.check(f"echo {i},n{i},{i} >> {directory}/t.csv")
-        wanted += f"{i},n{i},{i}\n"
+    env.guest.check(f"for i in $(seq 6 29); do echo $i,n$i,$i >> {directory}/t.csv || exit 1; done")
+    wanted = START + "".join(f"{i},n{i},{i}\n" for i in range(6, 30))
     wait_until(lambda: data_files(env, directory) < 8, "a compaction in the background")
     lab.expect("acme/shop/t", wanted)
     text = env.guest.check(f"sleep 1.1; cat {directory}/t.csv; cat {directory}/t/history.csv").text

@@ -1,5 +1,5 @@
-"""The same through FUSE: every reader, every way to save and every refusal that runs over NFS, with
-the same tables and the same exit codes; then what only FUSE has: open, close, the user's own mount.
+"""The same through FUSE: every reader, every way to save, every refusal and every change of columns
+that runs over NFS, with the same tables and the same exit codes; then what only FUSE has: open, close, the user's own mount.
 """
 
 import contextlib
