@@ -3,11 +3,12 @@
 //! The catalogue is a repairable pointer store: the commit point of a table is the create-only
 //! put of its snapshot document (`table::commit`), so nothing here has to survive a crash for a
 //! row to be safe. Values are stored byte for byte as given. Both implementations, Redis (key
-//! layout v2 of the format spec) and an embedded SQLite file, pass `tests/contract/catalog.rs`.
+//! layouts v1 and v2 of the format spec) and an embedded SQLite file, pass `tests/contract/catalog.rs`.
 
 mod embedded;
 mod examine;
 mod keys;
+mod layout;
 mod leaf;
 mod lease;
 mod open;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 
 pub use embedded::EmbeddedCatalog;
 pub use examine::{Facts, RedisFacts, examine};
+pub use keys::KeyLayout;
 pub use leaf::{LeafDoc, lenient_json, whole_number};
 pub use lease::{LeaseSettings, TableLease};
 pub use open::{open, open_transfer};
@@ -123,6 +125,8 @@ pub enum Expected {
 /// Small documents beside the tables. `keys.rs` spells their keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum DocKey {
+    /// The key layout that a lake was made with ([`KeyLayout`] as text).
+    Layout,
     /// A secret of the whole lake, by name (handle MAC key).
     Secret(&'static str),
     /// A dropped table that can be brought back: JSON, named by its trash name.
@@ -162,6 +166,11 @@ pub struct CatalogHealth {
 /// cannot be read.
 #[async_trait]
 pub trait Catalog: fmt::Debug + Send + Sync + 'static {
+    /// How keys are spelled; with it goes the generation of new tables.
+    fn layout(&self) -> KeyLayout {
+        KeyLayout::default()
+    }
+
     /// Organizations that were created or hold a SuperTable, sorted.
     async fn organizations(&self) -> Result<Vec<OrgName>>;
     /// Creates an empty organization; `false` if it existed.
