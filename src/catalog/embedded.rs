@@ -358,7 +358,8 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn acquire(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {
-        let (key, token, now) = (self.keys.lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
+        let (key, token, now) =
+            (self.keys.lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
         self.write(Flush::No, move |c| {
             let holder = steps::holder(c, &key, now)?;
             if holder.is_some_and(|holder| holder != token.as_bytes()) {
@@ -371,7 +372,8 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn renew(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {
-        let (key, token, now) = (self.keys.lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
+        let (key, token, now) =
+            (self.keys.lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
         self.write(Flush::No, move |c| {
             if steps::holder(c, &key, now)?.as_deref() != Some(token.as_bytes()) {
                 return Ok(false);
@@ -383,7 +385,8 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn release(&self, table: &TableId, token: &str) -> Result<bool> {
-        let (key, token, now) = (self.keys.lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
+        let (key, token, now) =
+            (self.keys.lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
         self.write(Flush::No, move |c| {
             if steps::holder(c, &key, now)?.as_deref() != Some(token.as_bytes()) {
                 return Ok(false);

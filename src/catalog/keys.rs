@@ -177,9 +177,7 @@ impl KeyLayout {
             Self::V1 => {
                 format!("{}rowid_seq:doc:{}", own_prefix(&table.super_id()), table.simple_name)
             }
-            Self::V2 => {
-                self.named(&table.super_id(), "meta:rowid_seq", table.simple_name.as_str())
-            }
+            Self::V2 => self.named(&table.super_id(), "meta:rowid_seq", table.simple_name.as_str()),
         }
     }
 

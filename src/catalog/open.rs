@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{EmbeddedCatalog, KeyLayout, RedisCatalog, RedisOptions, SharedCatalog, SharedTransfer};
+use super::{
+    EmbeddedCatalog, KeyLayout, RedisCatalog, RedisOptions, SharedCatalog, SharedTransfer,
+};
 use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::error::{Error, Result};
@@ -32,7 +34,7 @@ pub async fn open(settings: &Settings, clock: SharedClock) -> Result<SharedCatal
         Choice::Memory => Ok(Arc::new(EmbeddedCatalog::memory(clock)?.in_layout(wanted).await?)),
         Choice::File(path) => {
             Ok(Arc::new(EmbeddedCatalog::open(&path, clock).await?.in_layout(wanted).await?))
-        },
+        }
         Choice::Redis(url) => {
             let options = RedisOptions { url, settings: settings.redis.clone() };
             let catalog = RedisCatalog::connect(&options, clock).await?;

@@ -502,7 +502,8 @@ impl Catalog for RedisCatalog {
         let Some(role) = role else {
             return Ok(None);
         };
-        let request = Request::command("HGETALL").arg(self.keys.rbac(id, &format!("roles:doc:{role}")));
+        let request =
+            Request::command("HGETALL").arg(self.keys.rbac(id, &format!("roles:doc:{role}")));
         let document: BTreeMap<String, String> = self.call("read role", request).await?.value;
         Ok((!document.is_empty()).then_some(document))
     }

@@ -35,12 +35,7 @@ pub(super) fn root_entry(keys: KeyLayout, id: &SuperId, now_ms: i64) -> (String,
 }
 
 /// Everything else.
-pub(super) fn entries(
-    keys: KeyLayout,
-    id: &SuperId,
-    now_ms: i64,
-    clock: &dyn Clock,
-) -> Vec<Entry> {
+pub(super) fn entries(keys: KeyLayout, id: &SuperId, now_ms: i64, clock: &dyn Clock) -> Vec<Entry> {
     let now = now_ms.to_string();
     let (role_id, user_id) = (uuid4(clock), uuid4(clock));
     let roles = format!("[\"{role_id}\"]");

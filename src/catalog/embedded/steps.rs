@@ -79,8 +79,7 @@ pub(super) fn swap_leaf(c: &Connection, keys: KeyLayout, swap: &LeafSwap) -> Res
     } else {
         sqlite::unset(c, &leaf)?;
         sqlite::remove_member(c, &names, name)?;
-        for key in [keys.schema(&swap.table), keys.lock(&swap.table), keys.row_ids(&swap.table)]
-        {
+        for key in [keys.schema(&swap.table), keys.lock(&swap.table), keys.row_ids(&swap.table)] {
             sqlite::unset(c, &key)?;
         }
     }
