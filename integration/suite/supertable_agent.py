@@ -232,9 +232,9 @@ class Agent:
         return {"stats": {k: v for k, v in stats.items() if isinstance(v, (int, str))}}
 
 
-def main():
+def main(kind):
     """Answers until standard input ends."""
-    agent = Agent(sys.argv[1], sys.argv[2])
+    agent = kind(sys.argv[1], sys.argv[2])
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -245,4 +245,5 @@ def main():
         REPLIES.flush()
 
 
-main()
+if __name__ == "__main__":
+    main(Agent)

@@ -98,6 +98,13 @@ impl EmbeddedCatalog {
         Ok(Self { name, clock, keys, writer: Arc::clone(&link), reader: link })
     }
 
+    /// The catalogue with its keys spelled in this layout, whatever is there.
+    #[must_use]
+    pub fn spelled(mut self, keys: KeyLayout) -> Self {
+        self.keys = keys;
+        self
+    }
+
     /// The catalogue with its keys spelled in the layout that is wanted, or in the one that is
     /// there.
     ///

@@ -16,7 +16,6 @@ use crate::table::documents::{DROPPED, parse_leaf};
 use crate::table::lifecycle;
 use crate::table::settle::Settled;
 use crate::table::snapshot::Snapshot;
-use crate::table::stored::is_derived;
 
 /// Whether a rebuild writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,8 +194,7 @@ impl Table {
         }
         let mut highest = 0;
         for file in snapshot.files.iter() {
-            let span = self.row_ids(file).await?.span(file.rows);
-            let last = span.map(|(_, last)| last).filter(|last| !is_derived(*last));
+            let last = self.row_ids(file).await?.highest(file.rows);
             let last = last.and_then(|last| u64::try_from(last).ok());
             highest = highest.max(last.unwrap_or_default());
         }

@@ -75,6 +75,14 @@ impl RowIds {
         }
     }
 
+    /// Highest id of a file of `rows` rows that a counter gave.
+    pub(crate) fn highest(&self, rows: u64) -> Option<i64> {
+        match self {
+            Self::From(_) => self.span(rows).map(|(_, last)| last).filter(|id| !is_derived(*id)),
+            Self::Each(ids) => ids.iter().copied().filter(|id| !is_derived(*id)).max(),
+        }
+    }
+
     /// Lowest and highest id of a file of `rows` rows; `None` if it has none.
     pub fn span(&self, rows: u64) -> Option<(i64, i64)> {
         match self {
