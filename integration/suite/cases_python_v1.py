@@ -3,9 +3,9 @@ changes and merges what the other wrote."""
 
 from contextlib import contextmanager
 
-from cases_python import APPENDS, HERE, expect_log, ids, log
+from cases_python import APPENDS, HERE, expect_log, ids, log, nothing_lost, write_by_cli
 from redis_server import MEMORY, Redis
-from runner import case
+from runner import LONG, case
 from supertable_client import COLUMNS, LibraryV1
 from tools import START
 
@@ -25,6 +25,10 @@ lines",1969-12-31,1969-12-31T23:59:59,1969-12-31T23:59:59Z
 5,0,0,0,0,0,0,-0.0,-0.0,true," häfen, Čeština\t",9999-12-31,9999-12-31T23:59:59.999999,\
 9999-12-31T23:59:59.999999Z
 """
+
+
+# How long both write at once.
+SECONDS = 60 if LONG else 3
 
 
 @contextmanager
@@ -158,6 +162,19 @@ def v1_rows_hidden_by_their_keys(env):
         assert sorted(rows) == wanted, rows
         told = lab.refused("rename", f"{HERE}/t", "u")
         assert b"dedup_on_read" in told.err, told
+
+
+@case
+def v1_both_write_at_once_and_no_row_is_lost(env):
+    with both_v1(env, "together") as (lab, library):
+        lab.load(f"{HERE}/t", START, "id")
+        answer = library.later("churn", table="t", first=100_000, seconds=SECONDS, seed=1)
+        loaded = write_by_cli(lab, SECONDS)
+        theirs, (ours, errors) = answer(), loaded()
+        assert not errors and not theirs["errors"], (errors, theirs["errors"])
+        nothing_lost(lab, library, theirs, ours)
+        env.note(f"for {SECONDS} s: {len(ours)} loads, {theirs['done']} writes of the library")
+        assert ours and theirs["done"], "somebody never had a turn"
 
 
 @case

@@ -122,6 +122,9 @@ def fingerprint(cell, kind):
 class Agent:
     """The operations; each takes the members of a request and returns those of an answer."""
 
+    # How often `churn` appends, upserts, deletes and compacts.
+    weights = (4, 4, 2, 1)
+
     def __init__(self, organization, super_name):
         self.organization, self.super_name = organization, super_name
         self.writer = DataWriter(super_name=super_name, organization=organization)
@@ -191,7 +194,7 @@ class Agent:
         new, end = first, time.monotonic() + seconds
         while time.monotonic() < end:
             at = dice.choice([*rows, new]) if dice.random() < 0.5 else new
-            what = dice.choices(["append", "upsert", "delete", "compact"], [4, 4, 2, 1])[0]
+            what = dice.choices(["append", "upsert", "delete", "compact"], self.weights)[0]
             if what in ("append", "delete") and (at in rows) != (what == "delete"):
                 at, what = (new, "append") if what == "append" else (at, "upsert")
             new += at == new

@@ -38,7 +38,9 @@ duckdb.connect = Connection
 
 
 class V1Agent(Agent):
-    """The operations of release 2.0.2."""
+    """The operations of release 2.0.2, which compacts by itself only."""
+
+    weights = (4, 4, 2, 0)
 
     def query(self, sql):
         """Result of a SELECT as an Arrow table; one without rows if there are no data files."""

@@ -24,7 +24,7 @@ use super::keys::{self, KeyLayout, Place};
 use super::scaffold::{self, Entry};
 use super::{
     AuditFields, Catalog, CatalogHealth, DocKey, Expected, Leaf, LeafSwap, LogKey, Root,
-    SwapOutcome, layout, sqlite,
+    SwapOutcome, layout, root, sqlite,
 };
 use crate::clock::{SharedClock, now_ms};
 use crate::error::{Error, ErrorKind, Result};
@@ -367,7 +367,14 @@ impl Catalog for EmbeddedCatalog {
     async fn acquire(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {
         let (key, token, now) =
             (self.keys.lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
+        let root_key = self.keys.root(&table.super_id());
+        let id = table.super_id();
         self.write(Flush::No, move |c| {
+            let root = sqlite::value(c, &root_key)?;
+            let flagged = root.as_deref().filter(|root| root::has_flags(root));
+            if let Some(refusal) = flagged.and_then(root::refusal) {
+                return Err(refusal.with("super", id));
+            }
             let holder = steps::holder(c, &key, now)?;
             if holder.is_some_and(|holder| holder != token.as_bytes()) {
                 return Ok(false);

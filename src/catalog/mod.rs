@@ -185,6 +185,15 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     async fn create_super(&self, id: &SuperId, now_ms: i64) -> Result<bool>;
     /// Removes a SuperTable that holds no table, with all its keys; `false` if it holds one.
     async fn remove_super(&self, id: &SuperId) -> Result<bool>;
+    /// Refuses writes where the SuperTable's root forbids them, as [`Catalog::acquire`] does.
+    ///
+    /// # Errors
+    /// `ReadOnly`.
+    async fn check_writable(&self, id: &SuperId) -> Result<()> {
+        let root = self.root(id).await?;
+        root.and_then(|root| root::refusal(&root.raw))
+            .map_or(Ok(()), |refusal| Err(refusal.with("super", id)))
+    }
     /// The SuperTable's root; `None` = there is no such SuperTable.
     async fn root(&self, id: &SuperId) -> Result<Option<Root>>;
 
@@ -208,6 +217,9 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
 
     /// Takes the table's lock for `ttl` if nobody holds it (format spec section 1.3). The lock
     /// is politeness towards other writers; correctness never rests on it.
+    ///
+    /// # Errors
+    /// `ReadOnly` if the SuperTable's root forbids writing.
     async fn acquire(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool>;
     /// Extends a lock that `token` still holds; `false` if it was lost.
     async fn renew(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool>;

@@ -160,8 +160,7 @@ impl RedisCatalog {
     ) -> Result<bool> {
         let mut request = Request::script(script, &[self.keys.lock(table)]).arg(token);
         if let Some(ttl) = ttl {
-            let ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, 86_400_000);
-            request = request.arg(ms);
+            request = request.arg(milliseconds(ttl));
         }
         Ok(self.call::<i64>(action, request).await?.value == 1)
     }
@@ -212,6 +211,10 @@ fn with_events(request: Request, events: &[AuditFields]) -> Request {
         }
     }
     request
+}
+
+fn milliseconds(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, 86_400_000)
 }
 
 fn flag(is_there: bool) -> &'static str {
@@ -398,7 +401,20 @@ impl Catalog for RedisCatalog {
     }
 
     async fn acquire(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {
-        self.lock_call("take lock", scripts::ACQUIRE, table, token, Some(ttl)).await
+        let keys = [self.keys.lock(table), self.keys.root(&table.super_id())];
+        for look in [true, false] {
+            let request = Request::script(scripts::ACQUIRE, &keys).arg(token);
+            let request = request.arg(milliseconds(ttl)).arg(flag(look));
+            match self.call::<::redis::Value>("take lock", request).await?.value {
+                ::redis::Value::BulkString(root) => {
+                    if let Some(refusal) = root::refusal(&root) {
+                        return Err(refusal.with("super", table.super_id()));
+                    }
+                }
+                answer => return Ok(answer == ::redis::Value::Int(1)),
+            }
+        }
+        Ok(false)
     }
 
     async fn renew(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {

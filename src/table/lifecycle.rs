@@ -42,6 +42,7 @@ impl Table {
         if self.parts.catalog.leaf(&self.id).await?.is_some() {
             return Err(self.exists());
         }
+        self.parts.catalog.check_writable(&self.id.super_id()).await?;
         let generation = self.generation_of_new().await?;
         let prepared = self.first_document(&schema, &config, &self.named(lineage), generation)?;
         self.put_first(prepared, Vec::new()).await

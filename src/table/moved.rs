@@ -95,12 +95,19 @@ impl Table {
     }
 
     async fn know_vanished(&self, vanished: &[&DataFile], moved: &mut MovedRows) -> Result<()> {
+        // Derived ids may be equal by chance: those say nothing.
+        let mut twice = HashSet::new();
         for file in vanished {
             let ids = self.row_ids(file).await?;
             let all = (0..u32::try_from(file.rows).unwrap_or(u32::MAX)).filter_map(|r| ids.at(r));
-            moved.derived.extend(all.filter(|id| is_derived(*id)));
+            for id in all.filter(|id| is_derived(*id)) {
+                if !moved.derived.insert(id) {
+                    twice.insert(id);
+                }
+            }
             moved.ids.insert(Arc::clone(&file.path), ids);
         }
+        moved.derived.retain(|id| !twice.contains(id));
         Ok(())
     }
 

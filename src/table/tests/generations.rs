@@ -280,6 +280,69 @@ async fn statistics_stay_out_of_the_catalogue_and_unknown_members_stay() {
 }
 
 #[tokio::test]
+async fn numbers_that_the_catalogue_rounded_are_taken_from_the_document() {
+    let lab = Lab::in_v1().await;
+    let big = 1_234_567_890_123_456_789_i64;
+    let one = file(&lab, "1_1", &[(big, "gone"), (big + 1, "b")], None).await;
+    let mut document = document(1, &[one]);
+    document["tombstones"] = json!({"primary_keys": ["id"], "deleted_keys": [[big]]});
+    publish(&lab, "2_0000000000000000", document, true).await;
+    let table = lab.table("orders");
+    let leaf = lab.catalog.leaf(table.id()).await.expect("leaf").expect("there");
+    let rounded = String::from_utf8(leaf.raw.to_vec()).expect("text");
+    let rounded = rounded.replace(&big.to_string(), "1.2345678901235e+18");
+    assert!(rounded.contains("e+18"));
+    let swap = LeafSwap {
+        table: table.id().clone(),
+        expected: Some(leaf.raw),
+        new: Some(Bytes::from(rounded)),
+        schema: None,
+        now_ms: 6,
+        bump_root: false,
+        audit: Vec::new(),
+        requires: None,
+    };
+    let done = lab.catalog.swap(swap).await.expect("swap");
+    assert!(matches!(done, SwapOutcome::Swapped { .. }));
+    let shown = latest(&table).await;
+    assert_eq!(try_text(&table, &shown).await.expect("text"), format!("{}=b", big + 1));
+}
+
+/// SuperTable 2.0.2 takes the folders of a day for columns, and bakes them into the files.
+#[tokio::test]
+async fn columns_that_leaked_from_folders_are_shown_and_ours_lie_elsewhere() {
+    let lab = Lab::in_v1().await;
+    let config = DocKey::TableConfig(lab.table("orders").id().clone());
+    let rule = br#"{"primary_keys":["id"],"dedup_on_read":true}"#;
+    lab.catalog.put_doc(&config, Expected::Any, rule[..].into()).await.expect("config");
+    let leaked = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from(vec![1])) as ArrayRef),
+        ("name", Arc::new(StringArray::from(vec!["a"])) as ArrayRef),
+        ("year", Arc::new(Int64Array::from(vec![2026])) as ArrayRef),
+        ("day", Arc::new(Int64Array::from(vec![21])) as ArrayRef),
+    ])
+    .expect("batch");
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, leaked.schema(), None).expect("writer");
+    writer.write(&leaked).expect("write");
+    writer.close().expect("close");
+    let path = format!("{FOLDER}/data/year=2026/month=11/day=21/1_1_data.parquet");
+    let size = bytes.len();
+    lab.table("orders").put_new(&path, bytes).await.expect("put");
+    let one = json!({"file": path, "file_size": size, "rows": 1, "columns": 4});
+    publish(&lab, "2_0000000000000000", document(1, &[one]), true).await;
+    let table = lab.table("orders");
+    let base = latest(&table).await;
+    let names: Vec<&str> = base.schema.fields().iter().map(|f| f.name().as_str()).collect();
+    assert_eq!(names, ["id", "name", "year", "day"]);
+    let snapshot = committed(try_edit(&table, &base, &[(Edit::END, 0, 1)], &[(2, "b")]).await);
+    let ours = snapshot.files.last().expect("a file");
+    assert!(ours.path.starts_with(&format!("{FOLDER}/data/1")), "{}", ours.path);
+    let columns = columns(&lab, &snapshot).await;
+    assert_eq!(columns[1], ["id", "name", "year", "day", "__timestamp__"], "{columns:?}");
+}
+
+#[tokio::test]
 async fn a_table_of_g1_that_was_dropped_and_made_again_is_another_one() {
     let lab = g1().await;
     let table = lab.table("orders");
@@ -307,7 +370,8 @@ async fn compaction_and_going_back_work_without_row_ids() {
     committed(try_edit(&table, &base, &[(1, 1, 1)], &[(2, "B")]).await);
     assert_eq!(text(&table).await, "2=B 3=c 4=d 5=e");
     let old = table.snapshot(At::Version(1)).await.expect("version");
-    table.go_back(&old, by("restore"), Vec::new()).await.expect("goes back");
+    let back = table.go_back(&old, by("restore"), Vec::new()).await.expect("goes back");
+    assert!(matches!(back, CommitOutcome::Committed { .. }), "{back:?}");
     assert_eq!(text(&table).await, "1=a 2=b 3=c 4=d");
     let report = table.check(Depth::Text).await.expect("checks");
     assert!(report.findings.iter().all(|f| f.severity == Severity::Note), "{report:?}");
