@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::access::{self, Permission};
 use crate::audit::{AuditEvent, AuditTrail};
-use crate::catalog::{AuditFields, LockOwner, SharedCatalog};
+use crate::catalog::{AuditFields, DocKey, Expected, KeyLayout, LockOwner, SharedCatalog};
 use crate::clock::{SharedClock, random_hex};
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
@@ -100,7 +100,15 @@ impl Lake {
     pub async fn init(settings: &Settings, clock: SharedClock) -> Result<Self> {
         store::prepare(&settings.lake)?;
         let lake = Self::connect(settings, clock).await?;
-        let text = serde_json::json!({"format": "supertable", "generation": "G4"}).to_string();
+        let layout = lake.0.catalog.layout();
+        let generation = match layout {
+            KeyLayout::V1 => "G1",
+            KeyLayout::V2 => "G4",
+        };
+        let text = serde_json::json!({"format": "supertable", "generation": generation});
+        let text = text.to_string();
+        let said = Bytes::from(layout.to_string());
+        lake.0.catalog.put_doc(&DocKey::Layout, Expected::Absent, said).await?;
         let marker = store::layout::LAKE_MARKER;
         let _created = store::put_create(&lake.0.objects, marker, Bytes::from(text)).await?;
         Ok(lake)

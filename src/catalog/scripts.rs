@@ -142,8 +142,12 @@ return {'OK', version}
 "#
 );
 
-/// Takes a lock that is free or held by the same token. `KEYS`: lock. `ARGV`: token, ms.
+/// Takes a lock that is free or held by the same token. `KEYS`: lock, root. `ARGV`: token, ms, 1/0
+/// whether a root with flags is answered instead.
 pub(super) const ACQUIRE: &str = r"
+local root = ARGV[3] == '1' and redis.call('GET', KEYS[2])
+if root and (string.find(root, 'read_only', 1, true) or string.find(root, 'clone_type', 1, true))
+then return root end
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])

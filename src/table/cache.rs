@@ -1,15 +1,17 @@
 //! What a process remembers of immutable objects, bounded in bytes.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use quick_cache::sync::Cache;
 use quick_cache::{OptionsBuilder, Weighter};
 
-use crate::ident::TableId;
+use crate::ident::{SuperId, TableId};
 use crate::table::deletes::DeadRows;
+use crate::table::generation::Generation;
 use crate::table::group::Queues;
 use crate::table::keys::KeyDigests;
 use crate::table::layout::Layout;
@@ -32,6 +34,8 @@ pub struct TableCaches {
     pub(crate) schemas: Cache<Arc<str>, SchemaRef, SchemaWeight>,
     /// Key digests by data file and columns.
     pub(crate) keys: Cache<(Arc<str>, String), Arc<KeyDigests>, KeyWeight>,
+    /// Generations of SuperTables that have tables.
+    pub(crate) generations: Generations,
     /// Changes that wait for the commit under way; not a memory, but shared as widely.
     pub(crate) queues: Queues,
 }
@@ -54,6 +58,7 @@ impl TableCaches {
             layouts: cache!(15, LayoutWeight),
             schemas: cache!(5, SchemaWeight),
             keys: cache!(15, KeyWeight),
+            generations: Generations::default(),
             queues: Queues::default(),
         }
     }
@@ -77,6 +82,24 @@ where
             Cache::with_options(options, weighter, Default::default(), Default::default())
         }
         Err(_) => Cache::with_weighter(items, weight_max, weighter),
+    }
+}
+
+/// Generations by SuperTable.
+#[derive(Default)]
+pub(crate) struct Generations(Mutex<HashMap<SuperId, Generation>>);
+
+impl Generations {
+    fn known(&self) -> MutexGuard<'_, HashMap<SuperId, Generation>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, id: &SuperId) -> Option<Generation> {
+        self.known().get(id).copied()
+    }
+
+    pub(crate) fn insert(&self, id: SuperId, generation: Generation) {
+        self.known().insert(id, generation);
     }
 }
 

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::catalog::{AuditFields, DocKey, Expected, Leaf, LeafSwap, Required, SwapOutcome};
+use crate::catalog::{
+    AuditFields, DocKey, Expected, KeyLayout, Leaf, LeafSwap, Required, SwapOutcome,
+};
 use crate::clock::{now_ms, random_hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::TableId;
@@ -17,7 +19,8 @@ use crate::store::{self, PutCreate};
 use crate::table::Table;
 use crate::table::codec::{self, NewDocument, StoredLayout};
 use crate::table::commit::{NextDocument, Place, Prepared, Published};
-use crate::table::documents::{DROPPED, End, leaf_bytes};
+use crate::table::documents::{DROPPED, End, LeafParts, leaf_bytes, parse_leaf};
+use crate::table::generation::Generation;
 use crate::table::json;
 use crate::table::layout::{self, Layout};
 use crate::table::schema;
@@ -39,8 +42,35 @@ impl Table {
         if self.parts.catalog.leaf(&self.id).await?.is_some() {
             return Err(self.exists());
         }
-        let prepared = self.first_document(&schema, &config, &self.named(lineage))?;
+        self.parts.catalog.check_writable(&self.id.super_id()).await?;
+        let generation = self.generation_of_new().await?;
+        let prepared = self.first_document(&schema, &config, &self.named(lineage), generation)?;
         self.put_first(prepared, Vec::new()).await
+    }
+
+    /// The generation of a new table: that of the others in its SuperTable.
+    async fn generation_of_new(&self) -> Result<Generation> {
+        let id = self.id.super_id();
+        let layout = self.parts.catalog.layout();
+        if layout == KeyLayout::V1 {
+            return Ok(Generation::G1);
+        }
+        if let Some(known) = self.parts.caches.generations.get(&id) {
+            return Ok(known);
+        }
+        for (_, leaf) in self.parts.catalog.leaves(&id).await? {
+            let Ok(LeafParts { payload: Some(payload), .. }) = parse_leaf(&leaf.raw) else {
+                continue;
+            };
+            let started = payload.get("snapshot_version").and_then(json::as_count) > Some(0);
+            if started || codec::is_ours(&payload) {
+                let found = codec::generation(layout, &payload);
+                found.check_writable()?;
+                self.parts.caches.generations.insert(id, found);
+                return Ok(found);
+            }
+        }
+        Ok(Generation::default())
     }
 
     fn exists(&self) -> Error {
@@ -53,8 +83,10 @@ impl Table {
         columns: &SchemaRef,
         config: &TableConfig,
         lineage: &Lineage,
+        generation: Generation,
     ) -> Result<Prepared> {
         let columns = schema::shown_schema(columns)?;
+        generation.check_columns(&Schema::empty(), &columns)?;
         crate::table::keys::key_schema(&columns, &config.keys)?;
         let clock = self.parts.clock.as_ref();
         let now = now_ms(clock);
@@ -67,6 +99,8 @@ impl Table {
         let document = codec::encode(&NewDocument {
             table: &self.id,
             location: store::layout::table_location(&self.id),
+            generation,
+            keeps_time: false,
             version: 0,
             committed_ms: now,
             previous: None,
@@ -107,7 +141,7 @@ impl Table {
         instead: Option<&DocKey>,
     ) -> Result<bool> {
         self.raise_row_ids(snapshot).await?;
-        let schema = schema::to_document(&snapshot.schema)?;
+        let schema = schema::to_document(&snapshot.schema, snapshot.system_columns())?;
         let swap = LeafSwap {
             table: self.id.clone(),
             expected: None,

@@ -27,6 +27,18 @@ impl Table {
             tracing::debug!(table = %self.id, %error, "lock was not released");
         }
     }
+
+    /// Gives back the lock that a commit did not give back itself.
+    pub(crate) async fn give_back(&self, hold: &Hold) {
+        let token = hold.token();
+        if hold.is_released() || token.is_empty() {
+            return;
+        }
+        match self.parts.catalog.release(&self.id, token).await {
+            Ok(_) => hold.note_released(token),
+            Err(error) => tracing::debug!(table = %self.id, %error, "lock was not released"),
+        }
+    }
 }
 
 /// The lock as a commit sees it: it may be given back in the step that ends the commit.

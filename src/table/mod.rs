@@ -15,12 +15,14 @@ pub mod stored;
 pub mod widen;
 pub mod write;
 
+mod by_key;
 mod cache;
 mod check;
 mod commit;
 mod compact;
 mod documents;
 mod edits;
+mod generation;
 mod group;
 mod heal;
 mod history;
@@ -30,6 +32,9 @@ mod keys;
 mod lifecycle;
 mod lock;
 mod merge;
+mod merge_rows;
+mod moved;
+mod physical;
 mod plan;
 mod rebase;
 mod rebuild;
@@ -53,6 +58,7 @@ pub use changeset::{
 pub(crate) use check::age_text;
 pub use check::{Counts, Depth, Finding, Severity, TableReport};
 pub use compact::{COMPACT, CompactSettings, Compacted};
+pub use generation::{Generation, SystemColumns};
 pub use json::parse_object;
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
@@ -143,13 +149,15 @@ impl Table {
     /// digests a commit checks. `base` is the snapshot that the change is made against.
     ///
     /// # Errors
-    /// `Invalid` if a key column does not exist or a column name is kept for the system.
+    /// `Invalid` if a key column does not exist or a column name is kept for the system;
+    /// `Unsupported` if tables of this generation can only be read.
     pub fn writer(
         &self,
         base: &Snapshot,
         schema: &SchemaRef,
         keys: &[String],
     ) -> Result<RowWriter> {
+        base.generation.check_writable()?;
         RowWriter::new(self.writer_parts(base), schema, keys)
     }
 
@@ -159,6 +167,7 @@ impl Table {
             catalog: Arc::clone(&self.parts.catalog),
             clock: Arc::clone(&self.parts.clock),
             table: self.id.clone(),
+            system: base.system_columns(),
             row_ids_above: base.row_id_high_watermark,
         }
     }

@@ -194,8 +194,8 @@ impl Table {
         }
         let mut highest = 0;
         for file in snapshot.files.iter() {
-            let span = self.row_ids(file).await?.span(file.rows);
-            let last = span.and_then(|(_, last)| u64::try_from(last).ok());
+            let last = self.row_ids(file).await?.highest(file.rows);
+            let last = last.and_then(|last| u64::try_from(last).ok());
             highest = highest.max(last.unwrap_or_default());
         }
         let mut known = Snapshot::clone(&snapshot);

@@ -281,7 +281,7 @@ impl Table {
     ) -> Result<Option<Bytes>> {
         let version = parse_leaf(&leaf.raw)?.version.saturating_add(1);
         let raw = leaf_bytes(version, snapshot);
-        let schema = schema::to_document(&snapshot.schema)?;
+        let schema = schema::to_document(&snapshot.schema, snapshot.system_columns())?;
         let swap = LeafSwap {
             table: self.id.clone(),
             expected: Some(leaf.raw.clone()),
