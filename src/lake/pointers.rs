@@ -99,7 +99,7 @@ impl Pointers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::{Deletes, LayoutRef, Lineage, TableConfig};
+    use crate::table::{Deletes, Generation, LayoutRef, Lineage, TableConfig};
 
     fn snapshot(table: usize, version: u64) -> Arc<Snapshot> {
         Arc::new(Snapshot {
@@ -112,6 +112,7 @@ mod tests {
             deletes: Deletes::None,
             previous: None,
             row_id_high_watermark: 0,
+            generation: Generation::G4,
             layout: LayoutRef::Missing,
             lineage: Lineage::default(),
             config: TableConfig::default(),

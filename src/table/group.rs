@@ -143,6 +143,10 @@ impl Table {
             let (lineage, audit) = (member.lineage.clone(), std::mem::take(&mut member.audit));
             let commit = self.commit_alone(&mut member.change, lineage, audit, hold);
             let outcome = Box::pin(commit).await;
+            if left == 0 && !self.is_awaited() {
+                // Whoever hears of a refusal may end its process: the lock must not outlive it.
+                self.give_back(hold).await;
+            }
             member.answer(outcome);
         }
     }
