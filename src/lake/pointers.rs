@@ -113,6 +113,7 @@ mod tests {
             previous: None,
             row_id_high_watermark: 0,
             generation: Generation::G4,
+            keeps_time: false,
             layout: LayoutRef::Missing,
             lineage: Lineage::default(),
             config: TableConfig::default(),
