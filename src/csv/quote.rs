@@ -34,7 +34,27 @@ pub(super) fn has_special(text: &[u8]) -> bool {
             *lane |= u8::from(is_special(*byte));
         }
     }
-    lanes != [0; 32] || rest.iter().any(|byte| is_special(*byte))
+    if lanes != [0; 32] {
+        return true;
+    }
+    // What is left, and most short texts, by words; the last one may overlap the one before.
+    let (words, _) = rest.as_chunks::<8>();
+    match rest.last_chunk::<8>() {
+        Some(last) => words.iter().chain([last]).any(|word| word_has_special(*word)),
+        None => rest.iter().any(|byte| is_special(*byte)),
+    }
+}
+
+/// Whether any of eight bytes is special: of a word without the byte, no byte is zero.
+#[inline]
+fn word_has_special(word: [u8; 8]) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let word = u64::from_le_bytes(word);
+    let has = |byte: u8| {
+        let zeros = word ^ (ONES * u64::from(byte));
+        zeros.wrapping_sub(ONES) & !zeros & (ONES << 7)
+    };
+    has(b',') | has(b'"') | has(b'\n') | has(b'\r') != 0
 }
 
 #[inline]
@@ -241,6 +261,27 @@ mod tests {
         check("tab\t", "tab\t");
         check(&"x".repeat(200), &"x".repeat(200));
         check(&format!("{},", "x".repeat(63)), &format!("\"{},\"", "x".repeat(63)));
+    }
+
+    #[test]
+    fn special_bytes_are_found_wherever_they_stand() {
+        for length in 0..100 {
+            let mut text = vec![b'-'; length];
+            // Neighbours of the special bytes, and their high-bit twins, are none.
+            for (place, byte) in
+                text.iter_mut().zip(b"+-!#\x09\x0b\x0c\x0e\xac\xa2\x8a\x8d".iter().cycle())
+            {
+                *place = *byte;
+            }
+            assert!(!has_special(&text), "{length}");
+            for at in 0..length {
+                for byte in *b",\"\n\r" {
+                    let mut text = text.clone();
+                    text[at] = byte;
+                    assert!(has_special(&text), "{at} of {length}");
+                }
+            }
+        }
     }
 
     #[test]
