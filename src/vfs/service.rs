@@ -274,7 +274,7 @@ impl FileSystem for Vfs {
         mode: CreateMode,
     ) -> Changed<Entry> {
         let create = Box::pin(self.create_file(caller, dir, name, mode));
-        self.in_directory(caller, dir, create).await
+        Box::pin(self.in_directory(caller, dir, create)).await
     }
 
     async fn mkdir(
@@ -285,7 +285,7 @@ impl FileSystem for Vfs {
         attr: SetAttr,
     ) -> Changed<Entry> {
         let make = self.make_directory(caller, dir, name, attr);
-        self.in_directory(caller, dir, make).await
+        Box::pin(self.in_directory(caller, dir, make)).await
     }
 
     async fn symlink(
@@ -297,17 +297,17 @@ impl FileSystem for Vfs {
         _attr: SetAttr,
     ) -> Changed<Entry> {
         let make = self.make_symlink(caller, dir, name, target);
-        self.in_directory(caller, dir, make).await
+        Box::pin(self.in_directory(caller, dir, make)).await
     }
 
     async fn remove(&self, caller: &Caller, dir: Handle, name: &[u8]) -> Changed<()> {
         let remove = self.remove_file(caller, dir, name);
-        self.in_directory(caller, dir, remove).await
+        Box::pin(self.in_directory(caller, dir, remove)).await
     }
 
     async fn rmdir(&self, caller: &Caller, dir: Handle, name: &[u8]) -> Changed<()> {
         let remove = self.remove_directory(caller, dir, name);
-        self.in_directory(caller, dir, remove).await
+        Box::pin(self.in_directory(caller, dir, remove)).await
     }
 
     async fn rename(&self, caller: &Caller, from: (Handle, &[u8]), to: (Handle, &[u8])) -> Moved {
