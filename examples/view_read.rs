@@ -18,6 +18,7 @@ use mountable::store;
 use mountable::table::layout::{Layout, Piece, columns_digest};
 use mountable::table::snapshot::{DataFile, Deletes, LayoutRef, Lineage, Snapshot, TableConfig};
 use mountable::table::write::{RowWriter, WriterParts};
+use mountable::table::{Generation, SystemColumns};
 use mountable::view::{ViewSettings, Views};
 
 fn schema() -> SchemaRef {
@@ -72,7 +73,8 @@ async fn write(dir: &str, rows: i64) {
     let table = TableId::parse("bench/bench/bench").unwrap();
     catalog.create_organization(&table.organization).await.unwrap();
     catalog.create_super(&table.super_id(), 1).await.unwrap();
-    let parts = WriterParts { objects, catalog: Arc::new(catalog), clock, table, row_ids_above: 0 };
+    let (catalog, system) = (Arc::new(catalog), SystemColumns::RowIdAndTime);
+    let parts = WriterParts { objects, catalog, clock, table, system, row_ids_above: 0 };
     let start = Instant::now();
     let mut writer = RowWriter::new(parts, &schema(), &[]).unwrap();
     for first in (0..rows).step_by(8192) {
@@ -108,6 +110,8 @@ async fn read(dir: &str) {
     });
     let snapshot = Arc::new(Snapshot {
         table: TableId::parse("bench/bench/bench").unwrap(),
+        generation: Generation::G4,
+        keeps_time: false,
         version: 1,
         path: "bench".to_owned(),
         committed_ms: 0,
