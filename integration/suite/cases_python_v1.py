@@ -85,22 +85,21 @@ def v1_edits_through_the_mount(env):
         directory = f"{lab.mount()}/{HERE}"
         for script, rows in [
             (f"echo 6,fay,60 >> {directory}/t.csv", 5),
-            (f"sed -i -e /two/d -e 's/name 4/FOUR/' {directory}/t.csv", 4),
-            (f"sed -i '2i 0,first,0' {directory}/t.csv", 5),
-            (f"cp {directory}/t.csv {directory}/copy.csv", 5),
-            (f"sed -i -e '1s/$/,note/' -e '2,$s/$/,x/' {directory}/t.csv", 5),
+            (f"sed -i -e /two/d -e 's/name 4/FOUR/' -e '2i 0,first,0' {directory}/t.csv", 5),
+            (f"cp {directory}/t.csv {directory}/copy.csv && sed -i -e '1s/$/,note/' -e '2,$s/$/,x/' "
+             f"{directory}/t.csv", 5),
         ]:
             env.guest.check(script)
             lab.settle()
             assert library.agrees("t", script) == rows
         shown = env.guest.check(f"cat {directory}/t.csv").text
         assert shown.startswith("id,name,qty,note\n0,first,0,x\n"), shown
-        assert library.agrees("copy", "copied") == 5
+        copied = lab.cat(f"{HERE}/copy")
         # Other columns than more of them, behind the others, are refused and say why.
         bad = env.guest.run(f"cut -d, -f2,1 {directory}/copy.csv > {env.guest.scratch}/c.csv && "
                             f"cp {env.guest.scratch}/c.csv {directory}/copy.csv")  # fmt: skip
         lab.settle()
-        assert library.agrees("copy", "after a refused change of columns") == 5, bad
+        assert bad.rc != 0 and lab.cat(f"{HERE}/copy") == copied, bad
         env.guest.check(f"mv {directory}/copy.csv {directory}/other.csv; rm {directory}/t.csv")
         lab.settle()
         assert library.ask("tables")["names"] == ["other"]

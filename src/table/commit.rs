@@ -220,7 +220,7 @@ impl Table {
     ) -> Result<Prepared> {
         let now = now_ms(self.parts.clock.as_ref());
         let physical = match place.previous.generation.is_without_row_ids() {
-            true => Some(self.physical(place.previous, &new, layout).await?),
+            true => Some(Box::pin(self.physical(place.previous, &new, layout)).await?),
             false => None,
         };
         let (files, deletes, layout) = match &physical {

@@ -199,9 +199,9 @@ impl Table {
     /// known that are hidden by their keys. Other writers name the columns of their last frame
     /// only; shown in those, values would be cut or missing.
     pub(crate) async fn with_all_columns(&self, snapshot: Arc<Snapshot>) -> Result<Arc<Snapshot>> {
-        let snapshot = self.widened(snapshot).await?;
+        let snapshot = Box::pin(self.widened(snapshot)).await?;
         if snapshot.generation.is_without_row_ids() {
-            return self.with_hidden_rows(snapshot).await;
+            return Box::pin(self.with_hidden_rows(snapshot)).await;
         }
         Ok(snapshot)
     }

@@ -38,7 +38,7 @@ impl Table {
         let tip = &self.with_all_columns(Arc::clone(tip)).await?;
         let theirs = &self.with_all_columns(Arc::clone(theirs)).await?;
         if tip.generation.is_without_row_ids() {
-            return self.merge_by_rows(base, theirs, tip).await;
+            return Box::pin(self.merge_by_rows(base, theirs, tip)).await;
         }
         let sides = sides(&base, theirs, tip);
         let (dead, rejected) = self.merged_dead(&sides).await?;

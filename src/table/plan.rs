@@ -179,7 +179,7 @@ impl Table {
         let base = self.layout(&change.base).await?;
         let base_files: HashSet<&str> =
             change.base.files.iter().map(|file| file.path.as_ref()).collect();
-        let moved = self.moved_rows(&change.base, tip).await?;
+        let moved = Box::pin(self.moved_rows(&change.base, tip)).await?;
         let only_deleted = tip.files.iter().all(|file| {
             base_files.contains(file.path.as_ref()) || moved.holds_only_old(&file.path, file.rows)
         });

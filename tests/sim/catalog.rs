@@ -108,6 +108,7 @@ impl SimCatalog {
 
 fn doc_key(key: &DocKey) -> String {
     match key {
+        DocKey::Layout => "layout".to_owned(),
         DocKey::Secret(name) => format!("secret {name}"),
         DocKey::Trash(id, name) => format!("trash {id} {name}"),
         DocKey::TableConfig(table) => format!("config {table}"),

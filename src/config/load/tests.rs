@@ -40,6 +40,7 @@ fn every_setting_can_be_set_by_environment() {
             Kind::Bytes => "7KiB",
             Kind::Duration => "7s",
             Kind::List if key.name == "exports" => "10.0.0.0/8(ro,all_squash)",
+            _ if key.name == "layout" => "v1",
             _ if key.name == "log.format" => "json",
             _ => "/seven",
         };
