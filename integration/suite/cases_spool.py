@@ -1,7 +1,7 @@
 """Saves larger than the client's memory: they stream through the spool, or change nothing.
 
 The guest's memory is filled until about 512 MiB are left. The short form saves 50 MB, with
-MOUNTABLE_LONG it is 1 GB.
+MOUNTABLE_LONG it is 800 MB.
 """
 
 import os
