@@ -47,11 +47,12 @@ return {page[1], keys, values}
 /// Compares and swaps a leaf.
 ///
 /// `KEYS`: leaf, root, schema, table names, lock, row ids, audit stream, and if the swap requires
-/// or removes something, their keys. `ARGV`: 1/0 whether a leaf is expected, it, 1/0 whether there is a new leaf,
-/// it, 1/0 whether there is a schema, it, time in ms, 1/0 whether the root is raised, table name,
-/// field of the hash that is required or nothing, token of a lock that is released with it or
-/// nothing, which of the keys is required (0: none), which one is removed (0: none), field of the
-/// hash that is removed or nothing, audit events. Returns `{'OK', root version}`, `{'MOVED'}` or `{'MOVED', current leaf}`.
+/// or removes something, their keys. `ARGV`: 1/0 whether a leaf is expected, it, 1/0 whether there
+/// is a new leaf, it, 1/0 whether there is a schema, it, time in ms, 1/0 whether the root is
+/// raised, table name, field of the hash that is required or nothing, token of a lock that is
+/// released with it or nothing, which of the keys is required (0: none), which one is removed
+/// (0: none), field of the hash that is removed or nothing, audit events. Returns
+/// `{'OK', root version}`, `{'MOVED'}` or `{'MOVED', current leaf}`.
 ///
 /// The leaf is written last: if something else has a wrong type, nothing that counts has changed.
 pub(super) const SWAP: &str = concat!(

@@ -134,7 +134,7 @@ async fn foreign_keys_do_not_disturb_listings() {
     let catalog = server.catalog().await;
     let mut raw = server.raw().await;
     for key in [
-        "supertable:acme:shop:meta:root",
+        "supertable:acme:store:meta:root",
         "supertable:acme:lakes:Shop:meta:root",
         "supertable:ACME:lakes:shop:meta:root",
         "supertable:acme:lakes:a:b:meta:root",

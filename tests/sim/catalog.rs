@@ -114,7 +114,6 @@ fn doc_key(key: &DocKey) -> String {
         DocKey::TableConfig(table) => format!("config {table}"),
         DocKey::SchemaDocument(table) => format!("schema {table}"),
         DocKey::RowIdCounter(table) => format!("row ids {table}"),
-        DocKey::Layout => "layout".to_owned(),
     }
 }
 
