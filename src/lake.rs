@@ -26,9 +26,11 @@ mod lifecycle;
 mod listing;
 mod manage;
 mod names;
+mod newer;
 mod rebuild;
 mod reference;
 mod refusals;
+mod rows;
 mod transfer;
 
 pub use crate::access::Principal;
@@ -44,9 +46,11 @@ pub use crate::view::CsvView;
 pub use check::{LakeReport, Scope};
 pub use doctor::doctor;
 pub use listing::{Listing, Page};
+pub use newer::Incoming;
 pub use rebuild::LakeRebuilt;
 pub use reference::Reference;
 pub use refusals::Refusal;
+pub use rows::{Rehearsal, RowsChanged, RowsWanted};
 pub use transfer::{export_catalog, import_catalog};
 
 /// Tables whose newest snapshots are kept although nobody asks for them; a power of two.

@@ -132,6 +132,12 @@ pub(super) enum Command {
         #[arg(long, value_name = "VERSION|TIME|~N")]
         to: Option<String>,
     },
+    /// Deletes the rows that meet a condition, as one commit
+    Delete(DeleteRows),
+    /// Gives columns of the rows that meet a condition new values, as one commit
+    Update(UpdateRows),
+    /// Loads files; a row with a key that exists takes the old row's place
+    Upsert(UpsertRows),
     /// Puts small data files together and leaves deleted rows behind; no text changes
     Compact {
         /// ORG/SUPER/TABLE, or ORG/SUPER for all of its tables
@@ -201,6 +207,66 @@ pub(super) struct Load {
     /// Key columns; needed once for --mode upsert
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub(super) keys: Vec<String>,
+    /// Add columns that the table does not have yet
+    #[arg(long)]
+    pub(super) add_columns: bool,
+    /// Free text for the history
+    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
+    pub(super) message: String,
+    /// Rows that are not newer by this column stay out (`upsert --newer-than`)
+    #[arg(skip)]
+    pub(super) newer_than: Option<String>,
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub(super) struct DeleteRows {
+    /// ORG/SUPER/TABLE
+    pub(super) table: String,
+    /// Which rows: "status = 'open' AND total < 10"; TRUE = all of them
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(super) condition: String,
+    /// Only count them
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Free text for the history
+    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
+    pub(super) message: String,
+}
+
+/// `update`.
+#[derive(Debug, Args)]
+pub(super) struct UpdateRows {
+    /// ORG/SUPER/TABLE
+    pub(super) table: String,
+    /// A column's new value: "status = 'paid'", "note = NULL", "billed = total"
+    #[arg(id = "set", long = "set", value_name = "COLUMN=VALUE", required = true)]
+    pub(super) set: Vec<String>,
+    /// Which rows: "status = 'open' AND total < 10"; TRUE = all of them
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(super) condition: String,
+    /// Only count them
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Free text for the history
+    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
+    pub(super) message: String,
+}
+
+/// `upsert`.
+#[derive(Debug, Args)]
+pub(super) struct UpsertRows {
+    /// ORG/SUPER/TABLE
+    pub(super) table: String,
+    /// Files of any supported format, also compressed with gzip or zstd; - is standard input
+    #[arg(required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// Key columns; needed once
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub(super) keys: Vec<String>,
+    /// Leave rows out whose value in this column is not greater than that of the row in the table
+    #[arg(long, value_name = "COLUMN")]
+    pub(super) newer_than: Option<String>,
     /// Add columns that the table does not have yet
     #[arg(long)]
     pub(super) add_columns: bool,

@@ -17,8 +17,10 @@ mod list;
 mod load;
 mod mount;
 mod mounting;
+mod newer;
 mod notify;
 mod restore;
+mod rows;
 mod serve;
 mod tables;
 mod versions;
@@ -114,6 +116,8 @@ fn dispatch(cli: Cli, environment: &Environment, console: &mut Console) -> Resul
         Command::Serve(serve) => flags.settings.extend(serve.assignments()),
         Command::Mount(mount) => flags.settings.extend(mount.assignments()),
         Command::Umount(umount) => return mount::umount(umount, console),
+        // Here --set names columns; clap hands it to the settings as well.
+        Command::Update(_) => flags.settings.retain(|(_, _, origin)| origin != "--set"),
         Command::Demo(demo) => return run_demo(demo, &flags, environment, console),
         _ => {}
     }
@@ -179,6 +183,9 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Restore { place, name, to: None } => {
             restore::restore(&session, &place, name.as_deref(), console).await
         }
+        Command::Delete(delete) => rows::delete(&session, &delete, console).await,
+        Command::Update(update) => rows::update(&session, &update, console).await,
+        Command::Upsert(upsert) => rows::upsert(&session, &upsert, console).await,
         Command::Compact { place } => compact::compact(&session, &place, console).await,
         Command::Show { table } => versions::show(&session, &table, console).await,
         Command::Diff { from, to } => versions::diff(&session, &from, to.as_deref(), console).await,
@@ -239,5 +246,7 @@ fn completions(shell: clap_complete::Shell, console: &mut Console) -> Result<Exi
 
 #[cfg(test)]
 mod ops_tests;
+#[cfg(test)]
+mod rows_tests;
 #[cfg(test)]
 mod tests;
