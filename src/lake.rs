@@ -18,6 +18,7 @@ use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
 use crate::telemetry;
 use crate::view::{ViewSettings, Views};
 
+mod blame;
 mod check;
 mod doctor;
 mod history;
@@ -40,7 +41,7 @@ pub use crate::table::changeset::{
 };
 pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
-pub use crate::table::{CompactSettings, Compacted};
+pub use crate::table::{CompactSettings, Compacted, VacuumSettings, Vacuumed};
 pub use crate::table::{Counts, Depth, Finding, Rebuild, Severity};
 pub use crate::view::CsvView;
 pub use check::{LakeReport, Scope};
@@ -353,6 +354,20 @@ impl Lake {
     ) -> Result<Vec<Arc<Snapshot>>> {
         self.allow(who, id, Permission::Read).await?;
         self.table(id).history(limit).await
+    }
+
+    /// A snapshot that the caller was given before and those before it, newest first.
+    ///
+    /// # Errors
+    /// `Denied`, `Corrupt`, `Unavailable`.
+    pub async fn history_from(
+        &self,
+        who: &Principal,
+        from: &Arc<Snapshot>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Snapshot>>> {
+        self.allow(who, &from.table, Permission::Read).await?;
+        self.table(&from.table).history_from(Arc::clone(from), limit).await
     }
 
     /// A snapshot as CSV bytes.

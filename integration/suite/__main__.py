@@ -15,7 +15,7 @@ from runner import Env, run_all, select  # noqa: E402
 
 MODULES = (
     "read", "write", "refused", "matrix", "clients", "tables", "fuse", "tree", "restart", "bad",
-    "redis", "redis_access", "redis_faults", "ops", "s3", "fleet", "real", "big", "spool", "python",
+    "redis", "redis_access", "redis_faults", "ops", "powers", "s3", "fleet", "real", "big", "spool", "python",
 )  # fmt: skip
 
 

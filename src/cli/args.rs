@@ -100,6 +100,11 @@ pub(super) enum Command {
         /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
         table: String,
     },
+    /// Prints the rows of a table with the version that wrote each, its time, role and client
+    Blame {
+        /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
+        table: String,
+    },
     /// Prints what changed between two versions as CSV: `-` as it was, `+` as it is
     Diff {
         /// ORG/SUPER/TABLE with @VERSION, @TIME or ~N; or a table alone
@@ -143,6 +148,8 @@ pub(super) enum Command {
         /// ORG/SUPER/TABLE, or ORG/SUPER for all of its tables
         place: String,
     },
+    /// Removes old versions, and objects that no version needs; what tables show does not change
+    Vacuum(Vacuum),
     /// Tells why the last writes were refused, and what to do
     Why {
         /// A file below a mount, or ORG/SUPER/TABLE; default: the whole lake
@@ -246,6 +253,22 @@ pub(super) struct UpdateRows {
     #[arg(long = "where", value_name = "CONDITION")]
     pub(super) condition: String,
     /// Only count them
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Free text for the history
+    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
+    pub(super) message: String,
+}
+
+/// `vacuum`.
+#[derive(Debug, Args)]
+pub(super) struct Vacuum {
+    /// ORG/SUPER/TABLE, or ORG/SUPER for all of its tables
+    pub(super) place: String,
+    /// Versions that were superseded longer ago than this: 7d, 12h
+    #[arg(long, value_name = "TIME")]
+    pub(super) older_than: String,
+    /// Only say what would go
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Free text for the history

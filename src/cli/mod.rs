@@ -23,6 +23,7 @@ mod restore;
 mod rows;
 mod serve;
 mod tables;
+mod vacuum;
 mod versions;
 mod why;
 
@@ -187,7 +188,9 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Update(update) => rows::update(&session, &update, console).await,
         Command::Upsert(upsert) => rows::upsert(&session, &upsert, console).await,
         Command::Compact { place } => compact::compact(&session, &place, console).await,
+        Command::Vacuum(vacuum) => vacuum::vacuum(&session, &vacuum, console).await,
         Command::Show { table } => versions::show(&session, &table, console).await,
+        Command::Blame { table } => versions::blame(&session, &table, console).await,
         Command::Diff { from, to } => versions::diff(&session, &from, to.as_deref(), console).await,
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
         Command::Catalog { action } => catalog::catalog(&session, &action, console).await,

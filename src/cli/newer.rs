@@ -84,8 +84,7 @@ impl Upsert<'_> {
     async fn written(&self, inputs: &Arc<Inputs>, incoming: Incoming) -> Result<NewRows> {
         let (inputs, schema) = (Arc::clone(inputs), Arc::clone(&self.plan.schema));
         let keys = &self.plan.config.keys;
-        let mut writer =
-            self.lake.writer(&self.session.who(), self.table, &schema, keys).await?;
+        let mut writer = self.lake.writer(&self.session.who(), self.table, &schema, keys).await?;
         let (sender, mut receiver) = mpsc::channel::<RecordBatch>(BATCHES_WAITING);
         let reading = tokio::spawn(blocking(move || {
             let mut first = 0;

@@ -70,7 +70,8 @@ async fn change(
     let Words { done: verb, would } = words;
     let (matched, changed) = (done.matched, done.changed);
     if dry_run {
-        console.line(&format!("{changed} of {rows} rows {would} ({matched} meet the condition)"))?;
+        console
+            .line(&format!("{changed} of {rows} rows {would} ({matched} meet the condition)"))?;
     } else if changed == 0 {
         console.note(&format!(
             "{table} stays at version {version}: {matched} rows meet the condition, 0 {verb}"

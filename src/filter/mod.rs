@@ -85,7 +85,8 @@ impl Assignments {
         if all.is_empty() {
             return Err(Error::invalid("nothing is assigned"));
         }
-        let mut names: BTreeSet<&str> = all.iter().map(|(field, _)| field.name().as_str()).collect();
+        let mut names: BTreeSet<&str> =
+            all.iter().map(|(field, _)| field.name().as_str()).collect();
         names.extend(all.iter().filter_map(|(_, value)| match value {
             Operand::Column(name) => Some(name.as_str()),
             Operand::Literal(_) => None,
@@ -167,9 +168,8 @@ fn projected(schema: &SchemaRef, names: &BTreeSet<&str>) -> Result<SchemaRef> {
         .collect();
     if fields.is_empty() {
         let first = schema.fields().first();
-        fields.push(Arc::clone(
-            first.ok_or_else(|| Error::invalid("the table has no columns yet"))?,
-        ));
+        fields
+            .push(Arc::clone(first.ok_or_else(|| Error::invalid("the table has no columns yet"))?));
     }
     Ok(Arc::new(Schema::new(fields)))
 }

@@ -153,9 +153,10 @@ impl Incoming {
 
     fn compared(&self, batch: &RecordBatch) -> Result<Compared> {
         let arrays = self.columns.fields().iter().map(|field| {
-            batch.column_by_name(field.name()).cloned().ok_or_else(|| {
-                Error::internal("column was not read").with("column", field.name())
-            })
+            batch
+                .column_by_name(field.name())
+                .cloned()
+                .ok_or_else(|| Error::internal("column was not read").with("column", field.name()))
         });
         let mut keys = arrays.collect::<Result<Vec<ArrayRef>>>()?;
         let value = keys.pop().ok_or_else(|| Error::internal("no column to compare"))?;

@@ -95,11 +95,8 @@ impl Lake {
         for _ in 0..ROUNDS_MAX {
             let base = self.snapshot(who, id, At::Latest).await?;
             let found = self.find_rows(who, &base, wanted).await?;
-            let done = |snapshot| RowsChanged {
-                snapshot,
-                matched: found.matched,
-                changed: found.changed,
-            };
+            let done =
+                |snapshot| RowsChanged { snapshot, matched: found.matched, changed: found.changed };
             if found.changed == 0 || wanted.rehearsal == Rehearsal::Yes {
                 return Ok(done(base));
             }
@@ -148,8 +145,7 @@ impl Lake {
         let steps: Vec<FileRun> = runs.into_iter().flat_map(cut).collect();
         let requests: Vec<_> = steps.into_iter().map(|run| self.look_at(run, &look)).collect();
         let mut steps = futures::stream::iter(requests).buffered(STEPS_AHEAD);
-        let mut found =
-            Found { edits: Vec::new(), rows: NewRows::none(), matched: 0, changed: 0 };
+        let mut found = Found { edits: Vec::new(), rows: NewRows::none(), matched: 0, changed: 0 };
         let mut at = 0_u64;
         while let Some(step) = steps.try_next().await? {
             found.matched += step.matched;

@@ -131,7 +131,12 @@ impl Table {
         self.parts.caches.queues.is_waiting(&self.id)
     }
 
-    async fn commit_batch(&self, batch: Vec<Member>, hold: &Hold) {
+    /// Commits a batch; the last verdict is not given yet, because the lock may go first.
+    async fn commit_batch(
+        &self,
+        batch: Vec<Member>,
+        hold: &Hold,
+    ) -> Option<(Member, Result<CommitOutcome>)> {
         let alone = match batch.len() {
             0 | 1 => batch,
             _ => Box::pin(self.commit_together(batch, hold)).await,
@@ -143,8 +148,12 @@ impl Table {
             let (lineage, audit) = (member.lineage.clone(), std::mem::take(&mut member.audit));
             let commit = self.commit_alone(&mut member.change, lineage, audit, hold);
             let outcome = Box::pin(commit).await;
+            if left == 0 {
+                return Some((member, outcome));
+            }
             member.answer(outcome);
         }
+        None
     }
 
     /// The lock for the next batch: the one that is held, or a new one.
@@ -201,11 +210,17 @@ async fn lead(table: Table) {
             }
         };
         let hold = Hold::of(&held);
-        table.commit_batch(queues.take(&table.id), &hold).await;
+        let last = table.commit_batch(queues.take(&table.id), &hold).await;
         if hold.is_released() {
             held.was_released();
-        } else {
+        } else if table.is_awaited() {
             lease = Some((held, since));
+        } else {
+            // Before the verdict: the process may end with it, and would leave the lock behind.
+            table.unlock(held).await;
+        }
+        if let Some((member, outcome)) = last {
+            member.answer(outcome);
         }
     }
     leadership.ended = true;

@@ -30,6 +30,7 @@ mod keys;
 mod lifecycle;
 mod lock;
 mod merge;
+mod origins;
 mod plan;
 mod rebase;
 mod rebuild;
@@ -39,6 +40,7 @@ mod settle;
 mod tests;
 mod together;
 mod travel;
+mod vacuum;
 
 use std::fmt;
 use std::sync::Arc;
@@ -56,10 +58,12 @@ pub use compact::{COMPACT, CompactSettings, Compacted};
 pub use json::parse_object;
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
+pub use origins::Origins;
 pub use rebuild::{Rebuild, Rebuilt};
 pub use settle::Settled;
 pub use snapshot::{DataFile, Deletes, LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use travel::FileRun;
+pub use vacuum::{VACUUM, VacuumSettings, Vacuumed};
 pub use write::{HeldRows, NewFile, NewRows, RowWriter};
 
 use crate::catalog::SharedCatalog;

@@ -23,6 +23,7 @@ mod faults;
 mod foreign;
 mod lifecycle;
 mod together;
+mod vacuum;
 
 /// Renders the rows and counts.
 #[derive(Debug)]

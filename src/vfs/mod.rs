@@ -19,6 +19,7 @@ mod edits;
 mod empty;
 pub mod error;
 mod extents;
+mod feed;
 mod flush;
 mod gateway;
 mod hold;
