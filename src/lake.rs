@@ -21,6 +21,7 @@ use crate::view::{ViewSettings, Views};
 mod blame;
 mod check;
 mod doctor;
+mod export;
 mod history;
 mod known;
 mod lifecycle;
@@ -32,6 +33,7 @@ mod rebuild;
 mod reference;
 mod refusals;
 mod rows;
+mod stats;
 mod transfer;
 
 pub use crate::access::Principal;
@@ -46,12 +48,14 @@ pub use crate::table::{Counts, Depth, Finding, Rebuild, Severity};
 pub use crate::view::CsvView;
 pub use check::{LakeReport, Scope};
 pub use doctor::doctor;
+pub use export::ExportFormat;
 pub use listing::{Listing, Page};
 pub use newer::Incoming;
 pub use rebuild::LakeRebuilt;
 pub use reference::Reference;
 pub use refusals::Refusal;
 pub use rows::{Rehearsal, RowsChanged, RowsWanted};
+pub use stats::{ColumnStats, TableStats};
 pub use transfer::{export_catalog, import_catalog};
 
 /// Tables whose newest snapshots are kept although nobody asks for them; a power of two.

@@ -112,6 +112,13 @@ pub(super) enum Command {
         /// The same, or only a version, a time or ~N; FROM..TO for both, without it the newest
         to: Option<String>,
     },
+    /// Writes the rows of a table as CSV, JSON lines, Parquet or Arrow
+    Export(Export),
+    /// Prints figures of a table: rows, files, bytes, row groups, least and greatest values
+    Stats {
+        /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
+        table: String,
+    },
     /// Prints the columns of a table
     Schema {
         /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
@@ -258,6 +265,34 @@ pub(super) struct UpdateRows {
     /// Free text for the history
     #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
     pub(super) message: String,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
+    pub(super) table: String,
+    /// The format
+    #[arg(long, short, value_enum)]
+    pub(super) format: ExportAs,
+    /// A new file; default: standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+/// Formats of `export`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExportAs {
+    /// As the mounted file
+    Csv,
+    /// For spreadsheets: a quote in front of text that looks like a formula
+    SafeCsv,
+    /// One JSON object a line
+    Jsonl,
+    /// Parquet
+    Parquet,
+    /// Arrow IPC file (Feather 2)
+    Arrow,
 }
 
 /// `vacuum`.

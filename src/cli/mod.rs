@@ -12,6 +12,7 @@ mod demo;
 mod demo_data;
 mod doctor;
 mod exit;
+mod export;
 mod fsck;
 mod list;
 mod load;
@@ -189,6 +190,8 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Upsert(upsert) => rows::upsert(&session, &upsert, console).await,
         Command::Compact { place } => compact::compact(&session, &place, console).await,
         Command::Vacuum(vacuum) => vacuum::vacuum(&session, &vacuum, console).await,
+        Command::Export(export) => export::export(&session, &export, console).await,
+        Command::Stats { table } => export::stats(&session, &table, console).await,
         Command::Show { table } => versions::show(&session, &table, console).await,
         Command::Blame { table } => versions::blame(&session, &table, console).await,
         Command::Diff { from, to } => versions::diff(&session, &from, to.as_deref(), console).await,

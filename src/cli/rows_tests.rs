@@ -120,3 +120,55 @@ fn an_upsert_replaces_by_key_and_leaves_out_what_is_not_newer() {
     assert_eq!(lab.run(&["cat", "a/b/v"]).0, 3, "no table is left behind");
     sound(&lab);
 }
+
+#[test]
+fn rows_are_exported_in_every_format_and_load_again() {
+    let lab = Lab::new();
+    let text = "id,name,price,day,ok\n1,\"a,b\",1.50,2026-11-21,true\n2,=1+1,-2.00,,\n3,,,,false\n";
+    let first = lab.file("1.csv", text);
+    let columns = "id:int64,name:text,price:decimal(8,2),day:date,ok:bool";
+    lab.ok(&["create", "a/b/t", "--columns", columns]);
+    lab.ok(&["load", "a/b/t", &first]);
+    let before = lab.ok(&["cat", "a/b/t"]);
+    lab.ok(&["delete", "a/b/t", "--where", "id = 3"]);
+    assert_eq!(lab.ok(&["export", "a/b/t~1", "--format", "csv"]), before);
+    let safe = lab.ok(&["export", "a/b/t", "--format", "safe-csv"]);
+    assert!(safe.contains("2,'=1+1,-2.00,,\n") && !safe.contains("\n3,"), "{safe}");
+    let json = lab.ok(&["export", "a/b/t", "--format", "jsonl"]);
+    let lines: Vec<serde_json::Value> =
+        json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["id"], &lines[0]["name"]), (&1.into(), &"a,b".into()));
+    assert_eq!((&lines[0]["price"], &lines[1]["day"]), (&"1.50".into(), &serde_json::Value::Null));
+    for format in ["jsonl", "parquet", "arrow"] {
+        let file = lab.file(format, "");
+        std::fs::remove_file(&file).unwrap();
+        lab.ok(&["export", "a/b/t", "--format", format, "-o", &file]);
+        assert_eq!(lab.run(&["export", "a/b/t", "--format", format, "-o", &file]).0, 4);
+        let table = format!("a/b/{format}");
+        lab.ok(&["create", &table, "--columns", columns]);
+        lab.ok(&["load", &table, &file]);
+        assert_eq!(lab.ok(&["cat", &table]), lab.ok(&["cat", "a/b/t"]), "{format}");
+    }
+    assert_eq!(lab.run(&["export", "a/b/none", "--format", "csv", "-o", "/tmp/none"]).0, 3);
+    assert_eq!(lab.run(&["export", "a/b/t"]).0, 2);
+}
+
+#[test]
+fn figures_of_a_table_are_told() {
+    let lab = lab();
+    lab.ok(&["delete", "a/b/t", "--where", "id = 5"]);
+    let stats: serde_json::Value =
+        serde_json::from_str(&lab.ok(&["stats", "a/b/t", "--json"])).unwrap();
+    let figure = |name: &str| stats[name].as_u64().unwrap();
+    assert_eq!((figure("rows"), figure("deleted_rows"), figure("files")), (4, 1, 2));
+    assert_eq!((figure("row_groups"), figure("pieces")), (2, 2));
+    assert_eq!(figure("csv_bytes"), lab.ok(&["cat", "a/b/t"]).len() as u64);
+    let total = &stats["columns"][2];
+    assert_eq!((&total["name"], &total["nulls"]), (&"total".into(), &1.into()));
+    assert_eq!((&total["min"], &total["max"]), (&"1.00".into(), &"20.00".into()));
+    let status = &stats["columns"][1];
+    assert_eq!((&status["min"], &status["max"]), (&"open".into(), &"void".into()));
+    let text = lab.ok(&["stats", "a/b/t"]);
+    assert!(text.contains("deleted rows  1") && text.contains("COLUMN"), "{text}");
+    assert_eq!(lab.run(&["stats", "a/b/t@99"]).0, 3);
+}

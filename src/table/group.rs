@@ -213,7 +213,7 @@ async fn lead(table: Table) {
         let last = table.commit_batch(queues.take(&table.id), &hold).await;
         if hold.is_released() {
             held.was_released();
-        } else if table.is_awaited() {
+        } else if table.is_awaited() || last.as_ref().is_some_and(is_outage) {
             lease = Some((held, since));
         } else {
             // Before the verdict: the process may end with it, and would leave the lock behind.
@@ -224,6 +224,12 @@ async fn lead(table: Table) {
         }
     }
     leadership.ended = true;
+}
+
+/// Whether a verdict is that a back end did not answer: giving the lock back would wait as well.
+fn is_outage((_, outcome): &(Member, Result<CommitOutcome>)) -> bool {
+    let kind = outcome.as_ref().err().map(Error::kind);
+    matches!(kind, Some(ErrorKind::Unavailable | ErrorKind::Unknown))
 }
 
 /// Tells all of a batch the same error.

@@ -147,7 +147,7 @@ impl Table {
     async fn store_now(&self) -> Result<i64> {
         let (objects, clock) = (&self.parts.objects, self.parts.clock.as_ref());
         let path = store::layout::probe(now_ms(clock), &random_hex(clock));
-        let _created = store::put_create(objects, &path, "what time is it?".into()).await?;
+        let _created = self.put_create(&path, "what time is it?".into()).await?;
         let meta = objects.head(&store::object_path(&path)?).await;
         store::delete(objects, &path).await?;
         let meta = meta.map_err(|error| store::error_of(error, "read the store's time", &path))?;
@@ -264,6 +264,8 @@ impl Table {
             let head = self.head(Look::Closely).await?.ok_or_else(|| self.no_table())?;
             let tip = &head.tip;
             let layout = self.layout(tip).await?;
+            // Another vacuum may have been faster, and gone further.
+            let begins = first_kept.max(tip.history_begins());
             let new = NextDocument {
                 schema: &tip.schema,
                 files: &tip.files,
@@ -272,7 +274,7 @@ impl Table {
                 config: &tip.config,
                 marks: vec![
                     (SAME_TEXT, format!("{} {}", tip.text_version(), tip.text_ms())),
-                    (HISTORY_BEGINS, first_kept.to_string()),
+                    (HISTORY_BEGINS, begins.to_string()),
                 ],
             };
             let prepared = self.document(tip, new, &layout, &lineage).await?;

@@ -192,6 +192,7 @@ async fn other_writers_commits_are_vacuumed_and_one_that_slept_erases_nothing() 
     assert_eq!(findings(&lab.table("orders")).await, Vec::<String>::new());
     sleeper.writes("00000000000000a3", &[(7, "late")], &[]).await;
     let fresh = lab.table("orders");
+    fresh.settle().await.expect("settle");
     append(&fresh, &[(8, "g")]).await;
     assert_eq!(text(&lab.table("orders")).await, format!("{before} 8=g"));
     let found = findings(&lab.table("orders")).await;
