@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat, take};
 use arrow::datatypes::{Field, FieldRef, Schema};
+use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
@@ -109,8 +110,7 @@ fn extreme(
     arrays: &[ArrayRef],
     wanted: std::cmp::Ordering,
 ) -> Result<Option<String>> {
-    let failed =
-        |error| Error::internal("compare statistics").caused_by::<arrow::error::ArrowError>(error);
+    let failed = |error: ArrowError| Error::internal("compare statistics").caused_by(error);
     let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
     let all = concat(&arrays).map_err(failed)?;
     let converter =

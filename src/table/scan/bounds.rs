@@ -4,6 +4,7 @@ use arrow::array::{Array, ArrayRef};
 use arrow::compute::cast;
 use arrow::datatypes::FieldRef;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::errors::ParquetError;
 
 use super::footer::Footer;
 use crate::error::{Error, Result};
@@ -27,9 +28,7 @@ impl Footer {
     pub fn bounds(&self, field: &FieldRef) -> Result<Bounds> {
         let none = Bounds { min: None, max: None, nulls: None };
         let rows = u64::from(self.rows());
-        let damaged = |error| {
-            Error::corrupt("read statistics").caused_by::<parquet::errors::ParquetError>(error)
-        };
+        let damaged = |error: ParquetError| Error::corrupt("read statistics").caused_by(error);
         if self.schema().field_with_name(field.name()).is_err() {
             let empty = arrow::array::new_null_array(field.data_type(), 1);
             return Ok(Bounds { min: Some(empty.clone()), max: Some(empty), nulls: Some(rows) });
