@@ -138,7 +138,8 @@ fn rows_are_exported_in_every_format_and_load_again() {
     let lines: Vec<serde_json::Value> =
         json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&lines[0]["id"], &lines[0]["name"]), (&1.into(), &"a,b".into()));
-    assert_eq!((&lines[0]["price"], &lines[1]["day"]), (&"1.50".into(), &serde_json::Value::Null));
+    assert_eq!((&lines[0]["price"], &lines[1]["day"]), (&1.5.into(), &serde_json::Value::Null));
+    assert!(json.starts_with("{\"id\":1,\"name\":\"a,b\",\"price\":1.50,"), "{json}");
     for format in ["jsonl", "parquet", "arrow"] {
         let file = lab.file(format, "");
         std::fs::remove_file(&file).unwrap();

@@ -107,6 +107,7 @@ async fn every_row_is_traced_to_the_version_that_wrote_it() {
     let settings = mountable::lake::VacuumSettings::older_than(std::time::Duration::ZERO);
     let vacuumed = door.vacuum(&who, &Lab::id("t"), &settings, "").await.unwrap();
     assert_eq!((vacuumed.versions, vacuumed.first_kept), (5, 5));
-    let kept = ["_version,_role,id,qty", ",,1,5", ",,2,60", ",,3,7", "5,superadmin,9,9"];
+    lab.foreign_append("t", "10,10\n").await;
+    let kept = ["_version,_role,id,qty", ",,1,5", ",,2,60", ",,3,7", ",,9,9", "7,superadmin,10,10"];
     assert_eq!(blame().await, kept, "what is older than the history is nobody's");
 }
