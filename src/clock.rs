@@ -19,6 +19,12 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn monotonic_ns(&self) -> u64;
     /// Completes after `duration`.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+    /// Completes after `duration`, for a loop in the background. Unlike [`sleep`](Self::sleep) it
+    /// must not move a clock that moves only when it is slept on: the loop would drive it ahead.
+    #[allow(clippy::disallowed_methods, reason = "paced by the runtime")]
+    fn pace(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
     /// 64 random bits.
     fn random(&self) -> u64;
 }

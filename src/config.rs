@@ -28,6 +28,8 @@ pub struct Settings {
     /// Where the metadata is: `redis://...`, a SQLite file; `None` = embedded in the lake's
     /// directory.
     pub catalog: Option<String>,
+    /// Key layout of the catalogue, `v1` or `v2`; `None` = the one that is there, v2 in new lakes.
+    pub layout: Option<String>,
     /// Address of the NFS and MOUNT service.
     pub nfs: SocketAddr,
     /// Directory of the journal, scratch files, inode table and index cache.
@@ -236,6 +238,7 @@ impl Default for Settings {
         Self {
             lake: String::new(),
             catalog: None,
+            layout: None,
             nfs: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12049),
             state: PathBuf::new(),
             read_only: false,

@@ -3,13 +3,13 @@
 //! Nothing below knows a user; nothing above reaches the engine any other way.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
 use crate::access::{self, Permission};
 use crate::audit::{AuditEvent, AuditTrail};
-use crate::catalog::{AuditFields, SharedCatalog};
+use crate::catalog::{AuditFields, DocKey, Expected, KeyLayout, LockOwner, SharedCatalog};
 use crate::clock::{SharedClock, random_hex};
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
@@ -80,6 +80,7 @@ struct Inner {
     /// Tables that were written since maintenance looked at them.
     written: Mutex<HashSet<TableId>>,
     listings: listing::Listings,
+    lock_owner: OnceLock<LockOwner>,
     refusals_kept: usize,
     /// Where the objects are, as the settings name it.
     location: String,
@@ -108,7 +109,15 @@ impl Lake {
     pub async fn init(settings: &Settings, clock: SharedClock) -> Result<Self> {
         store::prepare(&settings.lake)?;
         let lake = Self::connect(settings, clock).await?;
-        let text = serde_json::json!({"format": "supertable", "generation": "G4"}).to_string();
+        let layout = lake.0.catalog.layout();
+        let generation = match layout {
+            KeyLayout::V1 => "G1",
+            KeyLayout::V2 => "G4",
+        };
+        let text = serde_json::json!({"format": "supertable", "generation": generation});
+        let text = text.to_string();
+        let said = Bytes::from(layout.to_string());
+        lake.0.catalog.put_doc(&DocKey::Layout, Expected::Absent, said).await?;
         let marker = store::layout::LAKE_MARKER;
         let _created = store::put_create(&lake.0.objects, marker, Bytes::from(text)).await?;
         Ok(lake)
@@ -194,6 +203,7 @@ impl Lake {
             known: known::Known::default(),
             written: Mutex::default(),
             listings: listing::Listings::default(),
+            lock_owner: OnceLock::new(),
             refusals_kept: settings.limits.refusals_kept,
             location: settings.lake.clone(),
         })))
@@ -212,6 +222,13 @@ impl Lake {
         Ok(self.0.catalog.health().await?.description)
     }
 
+    /// Takes locks in the name of `owner` from now on, and releases what an earlier process of that
+    /// name left locked. Only one process at a time may have the name.
+    pub fn take_locks_as(&self, owner: &str) {
+        // Whoever named it first goes on.
+        let _ = self.0.lock_owner.set(LockOwner::new(owner, self.0.clock.as_ref()));
+    }
+
     fn table(&self, id: &TableId) -> Table {
         let inner = &self.0;
         Table::new(
@@ -220,7 +237,10 @@ impl Lake {
                 catalog: Arc::clone(&inner.catalog),
                 clock: Arc::clone(&inner.clock),
                 measure: Arc::clone(&inner.views) as _,
-                settings: TableSettings::default(),
+                settings: TableSettings {
+                    lock_owner: inner.lock_owner.get().cloned(),
+                    ..TableSettings::default()
+                },
                 caches: Arc::clone(&inner.caches),
             },
             id.clone(),

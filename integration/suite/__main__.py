@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from runner import Env, run_all, select  # noqa: E402
 
 MODULES = (
-    "read", "write", "refused", "matrix", "clients", "tables", "fuse", "tree", "restart", "bad",
-    "redis", "redis_access", "redis_faults", "ops", "powers", "s3", "fleet", "real", "big", "spool", "python",
+    "read", "write", "refused", "matrix", "clients", "tables", "compact", "fuse", "tree", "restart",
+    "bad", "redis", "redis_access", "redis_faults", "ops", "powers", "s3", "fleet", "real", "big",
+    "spool", "python", "python_v1", "docs",
 )  # fmt: skip
 
 

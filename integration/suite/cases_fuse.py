@@ -1,5 +1,5 @@
-"""The same through FUSE: every reader, every way to save and every refusal that runs over NFS, with
-the same tables and the same exit codes; then what only FUSE has: open, close, the user's own mount.
+"""The same through FUSE: every reader, every way to save, every refusal and every change of columns
+that runs over NFS, with the same tables and the same exit codes; then what only FUSE has: open, close, the user's own mount.
 """
 
 import contextlib
@@ -10,15 +10,18 @@ import threading
 import time
 from pathlib import Path
 
-import cases_read  # noqa: F401  the cases that are run again here
+import cases_compact  # noqa: F401  the cases that are run again here
+import cases_matrix
+import cases_read  # noqa: F401
 import cases_refused  # noqa: F401
+import cases_tables  # noqa: F401
 import cases_write  # noqa: F401
 from fuse_lab import fuse_env
 from lab import LabError, difference
 from runner import CASES, LONG, case
 from tools import APPENDED, CHANGED, DELETED, START, large
 
-AGAIN = ("read", "write", "refused")
+AGAIN = ("read", "write", "refused", "tables", "compact")
 # What has no meaning here, and why.
 EXCLUDED = {
     "refused.what_each_mount_option_tells_bash": "compares options of the NFS client",
@@ -44,6 +47,11 @@ USUAL = {
         bash_echo_append cat_append python_append cp_over mv_over sed_i vim rsync python_os_replace
         same_key_twice why_tells_the_reason_on_the_command_line last_error_is_prose
     """,
+    "tables": """
+        a_key_of_two_columns keys_can_be_set_later a_column_is_dropped_renamed_and_moved
+        a_type_is_changed_in_the_configuration refused_rows_are_repaired_and_appended
+        an_overwrite_is_undone_by_version
+    """,
 }
 KILLS = 8 if LONG else 3
 NOBODY = 65534
@@ -61,6 +69,17 @@ def _register():
 
 
 _register()
+
+
+def _register_matrix():
+    """Each reason with one tool for each way to hear of it; with all tools where there is time."""
+    tools = cases_matrix.TOOLS if LONG else {t: cases_matrix.TOOLS[t] for t in cases_matrix.SOME}
+    for name, (bad, code) in cases_matrix.ERRORS.items():
+        run = lambda env, n=name, b=bad, c=code: cases_matrix.check(fuse_env(env), n, b, c, tools)  # noqa: E731
+        case(name=f"matrix.{name}", group="fuse")(run)
+
+
+_register_matrix()
 
 
 def served(env, name, text=START, keys="id"):
@@ -302,6 +321,7 @@ def sigterm_finishes_saves_and_unmounts(env):
     assert lab.cat("acme/shop/t").decode() == START, "half a line was committed"
     assert lab.stop() == 0, lab.log()
     assert not lab.mounted(), "still mounted"
+    assert "WARN" not in lab.log(), lab.log()
     lab.expect("acme/shop/t", APPENDED)
 
 
@@ -313,6 +333,8 @@ def sigterm_takes_a_mount_in_use_away(env):
         file.read(1)
         assert lab.stop() == 0, lab.log()
         assert not lab.mounted(), "still mounted"
+    warnings = [line for line in lab.log().splitlines() if "WARN" in line]
+    assert len(warnings) == 1 and "in use" in warnings[0], warnings
 
 
 @case
@@ -360,7 +382,7 @@ def a_read_only_mount_refuses_every_write(env):
     for script in ("echo 6,fay,60 >> t.csv", "rm t.csv", "mkdir x", "mv t.csv u.csv", "touch n.csv"):
         done = fuse.guest.run(f"cd {directory} && {script}")
         assert done.rc != 0 and b"ead-only" in done.err, f"{script}: {done}"
-    assert lab.cat("acme/shop/t").decode() == START
+    cases_matrix.check_read_only(fuse, lab)
 
 
 @case
@@ -405,6 +427,44 @@ def device(lab):
     os.mknod(node, 0o20666, os.makedev(10, 229))
     node.chmod(0o666)
     subprocess.run(["mount", "--bind", node, "/dev/fuse"], check=True)
+
+
+@case
+def demo_mounts_through_fuse_where_nfs_cannot_be(env):
+    """An ordinary user cannot mount NFS: `demo --mount DIR` says so and mounts through FUSE."""
+    fuse = fuse_env(env)
+    host = fuse.guest
+    lab = fuse.own_lab("demo")
+    device(lab)
+    lab.point.mkdir()
+    subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", lab.base], check=True)
+    for parent in [lab.base, *lab.base.parents]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+    words = ["demo", "--rows", "1000", "--dir", lab.base / "lake", "--mount", lab.point]
+    words += ["--nfs", f"127.0.0.1:{lab.port}"]
+    with open(lab.log_path, "wb") as log:
+        process = subprocess.Popen(
+            [str(env.binary), *map(str, words)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=lab.environment(),
+            user=NOBODY, group=NOBODY, extra_groups=[],
+        )  # fmt: skip
+    lab.process = process
+    deadline = time.monotonic() + 60
+    while not lab.mounted():
+        assert process.poll() is None and time.monotonic() < deadline, lab.log()
+        time.sleep(0.1)
+    shop = f"{lab.point}/acme/shop"
+    host.check(f"cd {shop} && sed -i 's/,Berlin,/,Hamburg,/' customers.csv", user=NOBODY)
+    seen = host.check(
+        f"grep -c ,Berlin, {shop}/customers.csv; head -1 {shop}/orders.csv", user=NOBODY
+    ).text  # fmt: skip
+    assert seen == "0\norder_id,customer_id,ordered_at,status,shipping,note\n", seen
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 0, lab.log()
+    assert not lab.mounted(), "still mounted"
+    said = lab.log(8000)
+    assert "not mounted over NFS: only root may mount" in said, said
+    assert f"Mounted on {lab.point}; Ctrl-C unmounts and ends" in said, said
 
 
 @case

@@ -364,11 +364,11 @@ def every_snapshot_is_whole(lab):
         assert len(found) == entry["rows"] == len(set(found)), (entry, len(found))
 
 
-def write_by_cli(lab):
+def write_by_cli(lab, seconds=SECONDS):
     """Inserts and updates rows by key on a thread for some time; a function that gives the
     acknowledged rows by id, and the errors."""
     done, errors = {}, []
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
 
     def work():
         turn = 0

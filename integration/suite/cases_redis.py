@@ -64,3 +64,25 @@ def two_gateways_on_one_lake(env):
             lab.stop()
     finally:
         redis.stop()
+
+
+@case
+def a_lock_left_by_a_killed_gateway_is_released_by_the_next(env):
+    redis, lab = with_redis(env, "redis_lock")
+    try:
+        lab.load("acme/shop/t", START, "id")
+        lab.start()
+        directory = f"{lab.mount()}/acme/shop"
+        env.guest.check(f"cat {directory}/t.csv")
+        lab.kill9()
+        # What a kill in the middle of a commit leaves.
+        owner = (lab.state / "lock").read_text()
+        assert len(owner) == 16, owner
+        key = "supertable:acme:lakes:shop:lock:leaf:doc:t"
+        left = redis.ask("SET", key, f"{owner}-0000000000000000-token", "PX", "600000")
+        assert left == b"+OK\r\n", left
+        lab.start()
+        env.guest.check(f"echo 6,fay,60 >> {directory}/t.csv", 60)
+        lab.expect("acme/shop/t", APPENDED)
+    finally:
+        redis.stop()

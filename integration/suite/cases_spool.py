@@ -13,7 +13,7 @@ from runner import case
 LONG = bool(os.environ.get("MOUNTABLE_LONG"))
 ROWS = 24_000_000 if LONG else 1_600_000
 LEFT_KIB = 512 * 1024
-GATEWAY_KIB_MAX = 500 * 1024
+GATEWAY_KIB_MAX = 400 * 1024
 
 
 def source(env, marker):

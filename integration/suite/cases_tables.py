@@ -120,6 +120,25 @@ def values_that_a_column_cannot_hold_are_refused_with_the_remedy(env):
 
 
 @case
+def a_type_is_changed_in_the_configuration(env):
+    """To a wider one by editing the type in config.toml; a type that holds not every value is
+    refused with the place and the remedy."""
+    name, directory = table(env, "retyped")
+    refused(env, directory, "echo 6,fay,60.5 >> t.csv", "qty", "60.5", "config.toml")
+    env.guest.check(f"cd {directory}/t; sed -i 's/^qty = .*/qty = \"decimal(10,2)\"/' config.toml")
+    wanted = "".join(f"{line}.00\n" if line[0] != "i" else line + "\n" for line in START.split())
+    env.lab.expect(name, wanted)
+    env.guest.check(f"sleep 1.1; cd {directory}; grep -q 'decimal(10,2)' t/config.toml; "
+                    "grep -q 'Decimal128(10, 2)' t/schema.json; echo 6,fay,60.5 >> t.csv")  # fmt: skip
+    env.lab.expect(name, wanted + "6,fay,60.50\n")
+    refused(env, directory, "sed -i 's/^qty = .*/qty = \"int64\"/' t/config.toml",
+            "config.toml refused", "line 7", "60.50", "choose a type that holds it")  # fmt: skip
+    refused(env, directory, "sed -i 's/^name = .*/name = \"int46\"/' t/config.toml", "int46",
+            "What to do: ")  # fmt: skip
+    env.lab.expect(name, wanted + "6,fay,60.50\n")
+
+
+@case
 def refused_rows_are_repaired_and_appended(env):
     name, directory = table(env, "repaired")
     env.guest.check(f"cd {directory}; ! echo 6,fay,sixty >> t.csv && cd t/rejected && "

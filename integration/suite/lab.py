@@ -143,7 +143,7 @@ class Lab:
         """The table as CSV, read by the engine without the gateway; `table` may have @VERSION."""
         return self.cli("cat", table, timeout=timeout).out
 
-    def expect(self, table, wanted, seconds=8):
+    def expect(self, table, wanted, seconds=30):
         """Waits until the engine reads `wanted` from the table."""
         wanted = wanted.encode() if isinstance(wanted, str) else wanted
         deadline = time.monotonic() + seconds

@@ -122,6 +122,9 @@ def fingerprint(cell, kind):
 class Agent:
     """The operations; each takes the members of a request and returns those of an answer."""
 
+    # How often `churn` appends, upserts, deletes and compacts.
+    weights = (4, 4, 2, 1)
+
     def __init__(self, organization, super_name):
         self.organization, self.super_name = organization, super_name
         self.writer = DataWriter(super_name=super_name, organization=organization)
@@ -191,7 +194,7 @@ class Agent:
         new, end = first, time.monotonic() + seconds
         while time.monotonic() < end:
             at = dice.choice([*rows, new]) if dice.random() < 0.5 else new
-            what = dice.choices(["append", "upsert", "delete", "compact"], [4, 4, 2, 1])[0]
+            what = dice.choices(["append", "upsert", "delete", "compact"], self.weights)[0]
             if what in ("append", "delete") and (at in rows) != (what == "delete"):
                 at, what = (new, "append") if what == "append" else (at, "upsert")
             new += at == new
@@ -232,9 +235,9 @@ class Agent:
         return {"stats": {k: v for k, v in stats.items() if isinstance(v, (int, str))}}
 
 
-def main():
+def main(kind):
     """Answers until standard input ends."""
-    agent = Agent(sys.argv[1], sys.argv[2])
+    agent = kind(sys.argv[1], sys.argv[2])
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -245,4 +248,5 @@ def main():
         REPLIES.flush()
 
 
-main()
+if __name__ == "__main__":
+    main(Agent)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -20,8 +21,16 @@ def interpreter():
     return Path(named or f"{sys.prefix}-supertable/bin/python")
 
 
+def interpreter_v1():
+    """The same for release 2.0.2."""
+    named = os.environ.get("MOUNTABLE_SUPERTABLE_V1_PYTHON")
+    return Path(named or f"{sys.prefix}-supertable-v1/bin/python")
+
+
 class Library:
     """A process with the library on the lake of a lab whose catalogue is in Redis."""
+
+    python, agent = staticmethod(interpreter), "supertable_agent.py"
 
     def __init__(self, lab, redis):
         self.lab = lab
@@ -38,10 +47,10 @@ class Library:
             "SUPERTABLE_REDIS_PORT": str(self.redis_port),
             "SUPERTABLE_LOG_LEVEL": "ERROR",
         }
-        agent = Path(__file__).resolve().parent / "supertable_agent.py"
+        agent = Path(__file__).resolve().parent / self.agent
         with open(self.errors, "ab") as errors:
             self.process = subprocess.Popen(
-                [str(interpreter()), "-B", str(agent), ORGANIZATION, SUPER],
+                [str(self.python()), "-B", str(agent), ORGANIZATION, SUPER],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -97,3 +106,24 @@ class Library:
         if not same:
             raise LabError(f"{what}: Mountable and the library read {table} unlike: {got}")
         return got["rows"]
+
+
+class LibraryV1(Library):
+    """Release 2.0.2 of the library."""
+
+    python, agent = staticmethod(interpreter_v1), "supertable_v1_agent.py"
+
+    def __init__(self, lab, redis):
+        place_httpfs(lab.base)
+        super().__init__(lab, redis)
+
+
+def place_httpfs(home):
+    """Puts DuckDB's extension where DuckDB looks for it, so that it downloads none."""
+    packages = interpreter_v1().parent.parent / "lib"
+    (found,) = packages.glob("python3*/site-packages/duckdb_extension_httpfs/extensions/*/*")
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    folder = home / ".duckdb" / "extensions" / found.parent.name / f"linux_{machine}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / found.name).exists():
+        (folder / found.name).symlink_to(found)

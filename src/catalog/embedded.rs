@@ -20,11 +20,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::keys::{self, Place};
+use super::keys::{self, KeyLayout, Place};
 use super::scaffold::{self, Entry};
 use super::{
     AuditFields, Catalog, CatalogHealth, DocKey, Expected, Leaf, LeafSwap, LogKey, Root,
-    SwapOutcome, sqlite,
+    SwapOutcome, layout, root, sqlite,
 };
 use crate::clock::{SharedClock, now_ms};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,6 +38,7 @@ const OPEN_ATTEMPTS: u32 = 20;
 pub struct EmbeddedCatalog {
     name: String,
     clock: SharedClock,
+    keys: KeyLayout,
     writer: Arc<Mutex<Link>>,
     /// Reads do not wait for writes; in memory there is only one connection.
     reader: Arc<Mutex<Link>>,
@@ -80,6 +81,7 @@ impl EmbeddedCatalog {
         Ok(Self {
             name: format!("SQLite file {}", path.display()),
             clock,
+            keys: KeyLayout::default(),
             writer: Arc::new(Mutex::new(Link::new(writer))),
             reader: Arc::new(Mutex::new(Link::new(reader))),
         })
@@ -92,7 +94,34 @@ impl EmbeddedCatalog {
     pub fn memory(clock: SharedClock) -> Result<Self> {
         let link = Arc::new(Mutex::new(Link::new(sqlite::open_memory()?)));
         let name = "in memory".to_owned();
-        Ok(Self { name, clock, writer: Arc::clone(&link), reader: link })
+        let keys = KeyLayout::default();
+        Ok(Self { name, clock, keys, writer: Arc::clone(&link), reader: link })
+    }
+
+    /// The catalogue with its keys spelled in this layout, whatever is there.
+    #[must_use]
+    pub fn spelled(mut self, keys: KeyLayout) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// The catalogue with its keys spelled in the layout that is wanted, or in the one that is
+    /// there.
+    ///
+    /// # Errors
+    /// `Invalid` if these contradict each other, `Unsupported` if two layouts share directories.
+    pub async fn in_layout(mut self, wanted: Option<KeyLayout>) -> Result<Self> {
+        self.keys = self
+            .read(move |c| {
+                let stored = layout::stored(sqlite::value(c, keys::LAYOUT)?.as_deref())?;
+                let found = match stored {
+                    Some(_) => Vec::new(),
+                    None => sqlite::keys_like(c, &keys::ANY_ROOT.replace('*', "%"))?,
+                };
+                layout::choose(wanted, stored, found.iter().filter_map(|key| keys::parse_root(key)))
+            })
+            .await?;
+        Ok(self)
     }
 
     /// Changes something in one transaction.
@@ -183,8 +212,13 @@ impl fmt::Debug for EmbeddedCatalog {
 
 #[async_trait]
 impl Catalog for EmbeddedCatalog {
+    fn layout(&self) -> KeyLayout {
+        self.keys
+    }
+
     async fn organizations(&self) -> Result<Vec<OrgName>> {
-        self.read(|c| {
+        let keys = self.keys;
+        self.read(move |c| {
             let mut found: Vec<OrgName> = sqlite::members(c, keys::ORGANIZATIONS)?
                 .iter()
                 .filter_map(|name| OrgName::new(name).ok())
@@ -194,7 +228,7 @@ impl Catalog for EmbeddedCatalog {
                 let Some(rest) = key.strip_prefix(keys::FIRST_WORD) else { break };
                 let name = rest.split(':').next().unwrap_or_default();
                 if let Ok(organization) = OrgName::new(name)
-                    && steps::first_super(c, &organization)?.is_some()
+                    && steps::first_super(c, keys, &organization)?.is_some()
                 {
                     found.push(organization);
                 }
@@ -208,18 +242,18 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn create_organization(&self, organization: &OrgName) -> Result<bool> {
-        let organization = organization.clone();
+        let (keys, organization) = (self.keys, organization.clone());
         self.write(Flush::Yes, move |c| {
-            let held = steps::first_super(c, &organization)?.is_some();
+            let held = steps::first_super(c, keys, &organization)?.is_some();
             Ok(sqlite::add_member(c, keys::ORGANIZATIONS, organization.as_str())? && !held)
         })
         .await
     }
 
     async fn remove_organization(&self, organization: &OrgName) -> Result<bool> {
-        let organization = organization.clone();
+        let (keys, organization) = (self.keys, organization.clone());
         self.write(Flush::Yes, move |c| {
-            if steps::first_super(c, &organization)?.is_some() {
+            if steps::first_super(c, keys, &organization)?.is_some() {
                 return Ok(false);
             }
             sqlite::remove_member(c, keys::ORGANIZATIONS, organization.as_str())?;
@@ -229,11 +263,11 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn supers(&self, organization: &OrgName) -> Result<Vec<SuperName>> {
-        let organization = organization.clone();
+        let (keys, organization) = (self.keys, organization.clone());
         self.read(move |c| {
             let mut found = Vec::new();
-            let mut from = keys::lakes_prefix(&organization);
-            while let Some((super_name, next)) = steps::super_from(c, &organization, &from)? {
+            let mut from = keys.lakes_prefix(&organization);
+            while let Some((super_name, next)) = steps::super_from(c, keys, &organization, &from)? {
                 found.extend(super_name);
                 from = next;
             }
@@ -244,14 +278,18 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn create_super(&self, id: &SuperId, now_ms: i64) -> Result<bool> {
-        let (id, clock) = (id.clone(), Arc::clone(&self.clock));
+        let (keys, id, clock) = (self.keys, id.clone(), Arc::clone(&self.clock));
+        layout::check_name(keys, &id)?;
         self.write(Flush::Yes, move |c| {
-            let (key, root) = scaffold::root_entry(&id, now_ms);
+            let (key, root) = scaffold::root_entry(keys, &id, now_ms);
+            if sqlite::value(c, &keys.other().root(&id))?.is_some() {
+                return Err(layout::shared(&id));
+            }
             if sqlite::value(c, &key)?.is_some() {
                 return Ok(false);
             }
             sqlite::set(c, &key, root.as_bytes(), None)?;
-            for entry in scaffold::entries(&id, now_ms, clock.as_ref()) {
+            for entry in scaffold::entries(keys, &id, now_ms, clock.as_ref()) {
                 match entry {
                     Entry::Member(key, member) => {
                         sqlite::add_member(c, &key, &member)?;
@@ -267,13 +305,14 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn remove_super(&self, id: &SuperId) -> Result<bool> {
-        let id = id.clone();
+        let (keys, id) = (self.keys, id.clone());
+        layout::check_name(keys, &id)?;
         self.write(Flush::Yes, move |c| {
-            let prefix = keys::leaf_prefix(&id);
+            let prefix = keys.leaf_prefix(&id);
             if sqlite::key_from(c, &prefix)?.is_some_and(|key| key.starts_with(&prefix)) {
                 return Ok(false);
             }
-            sqlite::remove_below(c, &keys::super_prefix(&id))?;
+            sqlite::remove_below(c, &keys.super_prefix(&id))?;
             sqlite::remove_below(c, &keys::own_prefix(&id))?;
             Ok(true)
         })
@@ -281,12 +320,12 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn root(&self, id: &SuperId) -> Result<Option<Root>> {
-        let key = keys::root(id);
+        let key = self.keys.root(id);
         self.read(move |c| Ok(sqlite::value(c, &key)?.map(|raw| Root { raw: raw.into() }))).await
     }
 
     async fn leaves(&self, id: &SuperId) -> Result<Vec<(SimpleName, Leaf)>> {
-        let prefix = keys::leaf_prefix(id);
+        let prefix = self.keys.leaf_prefix(id);
         self.read(move |c| {
             let mut found: Vec<_> = sqlite::values_below(c, &prefix)?
                 .into_iter()
@@ -301,19 +340,21 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn leaf(&self, table: &TableId) -> Result<Option<Leaf>> {
-        let key = keys::leaf(table);
+        let key = self.keys.leaf(table);
         self.read(move |c| Ok(sqlite::value(c, &key)?.map(|raw| Leaf { raw: raw.into() }))).await
     }
 
     async fn swap(&self, swap: LeafSwap) -> Result<SwapOutcome> {
-        self.write(Flush::Yes, move |c| steps::swap_leaf(c, &swap)).await
+        let keys = self.keys;
+        self.write(Flush::Yes, move |c| steps::swap_leaf(c, keys, &swap)).await
     }
 
     async fn swap_and_release(&self, swap: LeafSwap, token: &str) -> Result<SwapOutcome> {
         let (key, token, now) =
-            (keys::lock(&swap.table), token.to_owned(), now_ms(self.clock.as_ref()));
+            (self.keys.lock(&swap.table), token.to_owned(), now_ms(self.clock.as_ref()));
+        let keys = self.keys;
         self.write(Flush::Yes, move |c| {
-            let outcome = steps::swap_leaf(c, &swap)?;
+            let outcome = steps::swap_leaf(c, keys, &swap)?;
             let swapped = matches!(outcome, SwapOutcome::Swapped { .. });
             if swapped && steps::holder(c, &key, now)?.as_deref() == Some(token.as_bytes()) {
                 sqlite::unset(c, &key)?;
@@ -324,8 +365,16 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn acquire(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {
-        let (key, token, now) = (keys::lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
+        let (key, token, now) =
+            (self.keys.lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
+        let root_key = self.keys.root(&table.super_id());
+        let id = table.super_id();
         self.write(Flush::No, move |c| {
+            let root = sqlite::value(c, &root_key)?;
+            let flagged = root.as_deref().filter(|root| root::has_flags(root));
+            if let Some(refusal) = flagged.and_then(root::refusal) {
+                return Err(refusal.with("super", id));
+            }
             let holder = steps::holder(c, &key, now)?;
             if holder.is_some_and(|holder| holder != token.as_bytes()) {
                 return Ok(false);
@@ -337,7 +386,8 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn renew(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {
-        let (key, token, now) = (keys::lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
+        let (key, token, now) =
+            (self.keys.lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
         self.write(Flush::No, move |c| {
             if steps::holder(c, &key, now)?.as_deref() != Some(token.as_bytes()) {
                 return Ok(false);
@@ -349,7 +399,8 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn release(&self, table: &TableId, token: &str) -> Result<bool> {
-        let (key, token, now) = (keys::lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
+        let (key, token, now) =
+            (self.keys.lock(table), token.to_owned(), now_ms(self.clock.as_ref()));
         self.write(Flush::No, move |c| {
             if steps::holder(c, &key, now)?.as_deref() != Some(token.as_bytes()) {
                 return Ok(false);
@@ -359,8 +410,14 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
+    async fn holder(&self, table: &TableId) -> Result<Option<String>> {
+        let (key, now) = (self.keys.lock(table), now_ms(self.clock.as_ref()));
+        let token = self.read(move |c| steps::holder(c, &key, now)).await?;
+        Ok(token.map(|token| String::from_utf8_lossy(&token).into_owned()))
+    }
+
     async fn reserve_row_ids(&self, table: &TableId, count: u64, above: u64) -> Result<u64> {
-        let key = keys::row_ids(table);
+        let key = self.keys.row_ids(table);
         self.write(Flush::No, move |c| {
             let stored = match sqlite::value(c, &key)? {
                 None => 0,
@@ -383,12 +440,12 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn doc(&self, key: &DocKey) -> Result<Option<Bytes>> {
-        let place = keys::doc(key);
+        let place = self.keys.doc(key);
         self.read(move |c| Ok(steps::stored(c, &place)?.map(Bytes::from))).await
     }
 
     async fn put_doc(&self, key: &DocKey, expected: Expected, value: Bytes) -> Result<bool> {
-        let place = keys::doc(key);
+        let place = self.keys.doc(key);
         self.write(Flush::Yes, move |c| {
             let as_expected = match &expected {
                 Expected::Any => true,
@@ -407,7 +464,7 @@ impl Catalog for EmbeddedCatalog {
     }
 
     async fn remove_doc(&self, key: &DocKey) -> Result<bool> {
-        let place = keys::doc(key);
+        let place = self.keys.doc(key);
         self.write(Flush::Yes, move |c| match &place {
             Place::Key(key) => sqlite::unset(c, key),
             Place::Field(key, field) => sqlite::remove_field(c, key, field),
@@ -440,17 +497,18 @@ impl Catalog for EmbeddedCatalog {
 
     async fn audit(&self, organization: &OrgName, events: &[AuditFields]) -> Result<()> {
         let (organization, events) = (organization.clone(), events.to_vec());
-        self.write(Flush::Yes, move |c| steps::append_audit(c, &organization, &events)).await
+        let keys = self.keys;
+        self.write(Flush::Yes, move |c| steps::append_audit(c, keys, &organization, &events)).await
     }
 
     async fn role(&self, id: &SuperId, name: &str) -> Result<Option<BTreeMap<String, String>>> {
-        let (id, name) = (id.clone(), name.to_lowercase());
+        let (keys, id, name) = (self.keys, id.clone(), name.to_lowercase());
         self.read(move |c| {
-            let names = keys::rbac(&id, "roles:name_to_id");
+            let names = keys.rbac(&id, "roles:name_to_id");
             let Some(role) = sqlite::field(c, &names, &name)? else {
                 return Ok(None);
             };
-            let key = keys::rbac(&id, &format!("roles:doc:{}", text(role, &names)?));
+            let key = keys.rbac(&id, &format!("roles:doc:{}", text(role, &names)?));
             let mut document = BTreeMap::new();
             for (field, value) in sqlite::fields(c, &key)? {
                 document.insert(field, text(value, &key)?);

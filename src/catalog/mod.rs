@@ -3,11 +3,12 @@
 //! The catalogue is a repairable pointer store: the commit point of a table is the create-only
 //! put of its snapshot document (`table::commit`), so nothing here has to survive a crash for a
 //! row to be safe. Values are stored byte for byte as given. Both implementations, Redis (key
-//! layout v2 of the format spec) and an embedded SQLite file, pass `tests/contract/catalog.rs`.
+//! layouts v1 and v2 of the format spec) and an embedded SQLite file, pass `tests/contract/catalog.rs`.
 
 mod embedded;
 mod examine;
 mod keys;
+mod layout;
 mod leaf;
 mod lease;
 mod open;
@@ -28,8 +29,9 @@ use bytes::Bytes;
 
 pub use embedded::EmbeddedCatalog;
 pub use examine::{Facts, RedisFacts, examine};
+pub use keys::KeyLayout;
 pub use leaf::{LeafDoc, lenient_json, whole_number};
-pub use lease::{LeaseSettings, TableLease};
+pub use lease::{LeaseSettings, LockOwner, TableLease};
 pub use open::{open, open_transfer};
 pub use redis::{RedisCatalog, RedisOptions};
 pub use transfer::{
@@ -78,6 +80,9 @@ pub struct LeafSwap {
     pub audit: Vec<AuditFields>,
     /// Something that must be there for the swap to happen.
     pub requires: Option<Required>,
+    /// A document that is removed in the same step: what the new leaf replaces. Removed by a step
+    /// of its own, it could be gone while a catalogue rolled back in between has the old leaf.
+    pub removes: Option<DocKey>,
 }
 
 /// What a [`LeafSwap`] may rest on. The catalogue can be rolled back between two steps; a pointer
@@ -123,6 +128,8 @@ pub enum Expected {
 /// Small documents beside the tables. `keys.rs` spells their keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum DocKey {
+    /// The key layout that a lake was made with ([`KeyLayout`] as text).
+    Layout,
     /// A secret of the whole lake, by name (handle MAC key).
     Secret(&'static str),
     /// A dropped table that can be brought back: JSON, named by its trash name.
@@ -162,6 +169,11 @@ pub struct CatalogHealth {
 /// cannot be read.
 #[async_trait]
 pub trait Catalog: fmt::Debug + Send + Sync + 'static {
+    /// How keys are spelled; with it goes the generation of new tables.
+    fn layout(&self) -> KeyLayout {
+        KeyLayout::default()
+    }
+
     /// Organizations that were created or hold a SuperTable, sorted.
     async fn organizations(&self) -> Result<Vec<OrgName>>;
     /// Creates an empty organization; `false` if it existed.
@@ -176,6 +188,15 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     async fn create_super(&self, id: &SuperId, now_ms: i64) -> Result<bool>;
     /// Removes a SuperTable that holds no table, with all its keys; `false` if it holds one.
     async fn remove_super(&self, id: &SuperId) -> Result<bool>;
+    /// Refuses writes where the SuperTable's root forbids them, as [`Catalog::acquire`] does.
+    ///
+    /// # Errors
+    /// `ReadOnly`.
+    async fn check_writable(&self, id: &SuperId) -> Result<()> {
+        let root = self.root(id).await?;
+        root.and_then(|root| root::refusal(&root.raw))
+            .map_or(Ok(()), |refusal| Err(refusal.with("super", id)))
+    }
     /// The SuperTable's root; `None` = there is no such SuperTable.
     async fn root(&self, id: &SuperId) -> Result<Option<Root>>;
 
@@ -199,11 +220,16 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
 
     /// Takes the table's lock for `ttl` if nobody holds it (format spec section 1.3). The lock
     /// is politeness towards other writers; correctness never rests on it.
+    ///
+    /// # Errors
+    /// `ReadOnly` if the SuperTable's root forbids writing.
     async fn acquire(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool>;
     /// Extends a lock that `token` still holds; `false` if it was lost.
     async fn renew(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool>;
     /// Releases a lock that `token` still holds; `false` if it was lost.
     async fn release(&self, table: &TableId, token: &str) -> Result<bool>;
+    /// The token that holds a lock now, if one does.
+    async fn holder(&self, table: &TableId) -> Result<Option<String>>;
 
     /// Reserves `count` row ids that lie above both the stored counter and `above`; returns the
     /// first (format spec section 6.2; `above` = the trunk's `rowid_high_watermark`, because the

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{EmbeddedCatalog, RedisCatalog, RedisOptions, SharedCatalog, SharedTransfer};
+use super::{
+    EmbeddedCatalog, KeyLayout, RedisCatalog, RedisOptions, SharedCatalog, SharedTransfer,
+};
 use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::error::{Error, Result};
@@ -27,12 +29,16 @@ pub(super) enum Choice {
 /// `Invalid` for a cloud lake without a setting and for an address that means nothing; else as
 /// [`EmbeddedCatalog::open`] and [`RedisCatalog::connect`].
 pub async fn open(settings: &Settings, clock: SharedClock) -> Result<SharedCatalog> {
+    let wanted = settings.layout.as_deref().map(str::parse::<KeyLayout>).transpose()?;
     match choose(settings)? {
-        Choice::Memory => Ok(Arc::new(EmbeddedCatalog::memory(clock)?)),
-        Choice::File(path) => Ok(Arc::new(EmbeddedCatalog::open(&path, clock).await?)),
+        Choice::Memory => Ok(Arc::new(EmbeddedCatalog::memory(clock)?.in_layout(wanted).await?)),
+        Choice::File(path) => {
+            Ok(Arc::new(EmbeddedCatalog::open(&path, clock).await?.in_layout(wanted).await?))
+        }
         Choice::Redis(url) => {
             let options = RedisOptions { url, settings: settings.redis.clone() };
-            Ok(Arc::new(RedisCatalog::connect(&options, clock).await?))
+            let catalog = RedisCatalog::connect(&options, clock).await?;
+            Ok(Arc::new(catalog.in_layout(wanted).await?))
         }
     }
 }

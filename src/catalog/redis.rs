@@ -1,4 +1,4 @@
-//! The catalogue in Redis, key layout v2: shared with other gateways and with the Python library.
+//! The catalogue in Redis: shared with other gateways and with the Python library.
 //!
 //! Documents are stored as the bytes given, never re-encoded by the server. Every call is bounded
 //! in time; after a lost answer it is repeated and its outcome worked out where that matters.
@@ -14,11 +14,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::link::{Answer, Link, Request};
-use super::keys::{self, Place};
+use super::keys::{self, KeyLayout, Place};
 use super::scaffold::{self, Entry};
 use super::{
     AuditFields, Catalog, CatalogHealth, DocKey, Expected, Leaf, LeafSwap, LogKey, Root,
-    SwapOutcome, root, scripts,
+    SwapOutcome, layout, root, scripts,
 };
 use crate::clock::SharedClock;
 use crate::config::RedisSettings;
@@ -46,6 +46,7 @@ pub struct RedisOptions {
 pub struct RedisCatalog {
     link: Link,
     clock: SharedClock,
+    keys: KeyLayout,
 }
 
 impl RedisCatalog {
@@ -55,7 +56,8 @@ impl RedisCatalog {
     /// `Invalid` if the address is wrong or something else answers, `Denied` if the credentials
     /// are, `Unsupported` for Redis Cluster, `Unavailable` if nothing answers.
     pub async fn connect(options: &RedisOptions, clock: SharedClock) -> Result<Self> {
-        let catalog = Self { link: Link::new(options, clock.clone())?, clock };
+        let (link, keys) = (Link::new(options, clock.clone())?, KeyLayout::default());
+        let catalog = Self { link, clock, keys };
         let info = catalog.info().await?;
         match info.get("redis_mode").map(String::as_str) {
             Some("cluster") => Err(Error::unsupported(
@@ -68,6 +70,22 @@ impl RedisCatalog {
             .with("catalog", catalog.link.address())),
             _ => Ok(catalog),
         }
+    }
+
+    /// The catalogue with its keys spelled in the layout that is wanted, or in the one that is
+    /// there.
+    ///
+    /// # Errors
+    /// `Invalid` if these contradict each other, `Unsupported` if two layouts share directories.
+    pub async fn in_layout(mut self, wanted: Option<KeyLayout>) -> Result<Self> {
+        let stored = layout::stored(self.value("read layout", keys::LAYOUT).await?.as_deref())?;
+        let found = match stored {
+            Some(_) => BTreeSet::new(),
+            None => self.scan("find layout", keys::ANY_ROOT).await?,
+        };
+        let roots = found.iter().filter_map(|key| keys::parse_root(key));
+        self.keys = layout::choose(wanted, stored, roots)?;
+        Ok(self)
     }
 
     async fn call<T: ::redis::FromRedisValue>(
@@ -100,19 +118,25 @@ impl RedisCatalog {
     }
 
     async fn super_names(&self, organization: &OrgName) -> Result<Vec<SuperName>> {
-        let pattern = format!("{}*:meta:root", keys::lakes_prefix(organization));
+        // The pattern finds those of the other layout too: their directories must be other ones.
+        let pattern = format!("{}*:meta:root", KeyLayout::V1.lakes_prefix(organization));
         let keys = self.scan("list supertables", &pattern).await?;
-        let mut found: Vec<SuperName> = keys
+        let (own, other): (Vec<_>, Vec<_>) = keys
             .iter()
             .filter_map(|key| keys::parse_root(key))
-            .filter_map(|(found, name)| (found == *organization).then_some(name))
-            .collect();
+            .filter(|(_, id)| id.organization == *organization)
+            .partition(|(layout, _)| *layout == self.keys);
+        let other: BTreeSet<SuperId> = other.into_iter().map(|(_, id)| id).collect();
+        if let Some((_, id)) = own.iter().find(|(_, id)| other.contains(id)) {
+            return Err(layout::shared(id));
+        }
+        let mut found: Vec<SuperName> = own.into_iter().map(|(_, id)| id.super_name).collect();
         found.sort();
         Ok(found)
     }
 
     async fn has_leaf(&self, id: &SuperId) -> Result<bool> {
-        let pattern = format!("{}*", keys::leaf_prefix(id));
+        let pattern = format!("{}*", self.keys.leaf_prefix(id));
         Ok(!self.scan("list tables", &pattern).await?.is_empty())
     }
 
@@ -134,10 +158,9 @@ impl RedisCatalog {
         token: &str,
         ttl: Option<Duration>,
     ) -> Result<bool> {
-        let mut request = Request::script(script, &[keys::lock(table)]).arg(token);
+        let mut request = Request::script(script, &[self.keys.lock(table)]).arg(token);
         if let Some(ttl) = ttl {
-            let ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, 86_400_000);
-            request = request.arg(ms);
+            request = request.arg(milliseconds(ttl));
         }
         Ok(self.call::<i64>(action, request).await?.value == 1)
     }
@@ -178,6 +201,17 @@ impl RedisCatalog {
     }
 }
 
+/// Adds a place to a script's keys: its number among them (0: there is none) and its field.
+fn further(keys: &mut Vec<String>, place: Option<Place>) -> (usize, String) {
+    let (key, field) = match place {
+        None => return (0, String::new()),
+        Some(Place::Key(key)) => (key, String::new()),
+        Some(Place::Field(key, field)) => (key, field),
+    };
+    keys.push(key);
+    (keys.len(), field)
+}
+
 /// Adds audit events in the form that the scripts read.
 fn with_events(request: Request, events: &[AuditFields]) -> Request {
     let mut request = request.arg(events.len());
@@ -190,19 +224,29 @@ fn with_events(request: Request, events: &[AuditFields]) -> Request {
     request
 }
 
+fn milliseconds(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, 86_400_000)
+}
+
 fn flag(is_there: bool) -> &'static str {
     if is_there { "1" } else { "0" }
 }
 
 #[async_trait]
 impl Catalog for RedisCatalog {
+    fn layout(&self) -> KeyLayout {
+        self.keys
+    }
+
     async fn organizations(&self) -> Result<Vec<OrgName>> {
         let request = Request::command("SMEMBERS").arg(keys::ORGANIZATIONS);
         let named: Vec<String> = self.call("list organizations", request).await?.value;
         let mut found: BTreeSet<OrgName> =
             named.iter().filter_map(|name| OrgName::new(name).ok()).collect();
         let roots = self.scan("list organizations", keys::ANY_ROOT).await?;
-        found.extend(roots.iter().filter_map(|key| keys::parse_root(key)).map(|(name, _)| name));
+        let roots = roots.iter().filter_map(|key| keys::parse_root(key));
+        let own = roots.filter(|(layout, _)| *layout == self.keys);
+        found.extend(own.map(|(_, id)| id.organization));
         Ok(found.into_iter().collect())
     }
 
@@ -227,8 +271,13 @@ impl Catalog for RedisCatalog {
     }
 
     async fn create_super(&self, id: &SuperId, now_ms: i64) -> Result<bool> {
-        let (root_key, root) = scaffold::root_entry(id, now_ms);
-        let entries = scaffold::entries(id, now_ms, self.clock.as_ref());
+        layout::check_name(self.keys, id)?;
+        let other = self.keys.other().root(id);
+        if self.value("read root", &other).await?.is_some() {
+            return Err(layout::shared(id));
+        }
+        let (root_key, root) = scaffold::root_entry(self.keys, id, now_ms);
+        let entries = scaffold::entries(self.keys, id, now_ms, self.clock.as_ref());
         let mut keys = vec![root_key];
         keys.extend(entries.iter().map(|entry| entry.key().to_owned()));
         let mut request = Request::script(scripts::CREATE_SUPER, &keys).arg(&root);
@@ -247,6 +296,7 @@ impl Catalog for RedisCatalog {
     }
 
     async fn remove_super(&self, id: &SuperId) -> Result<bool> {
+        layout::check_name(self.keys, id)?;
         if self.has_leaf(id).await? {
             return Ok(false);
         }
@@ -254,15 +304,15 @@ impl Catalog for RedisCatalog {
             return Ok(true);
         };
         // Without a root there is no SuperTable; whoever adds a table from now on makes a new one.
-        let root_key = keys::root(id);
+        let root_key = self.keys.root(id);
         self.call::<i64>("remove supertable", Request::command("DEL").arg(&root_key)).await?;
         if self.has_leaf(id).await? {
             let request = Request::command("SETNX").arg(&root_key).arg(&root.raw[..]);
             self.call::<i64>("restore supertable", request).await?;
             return Ok(false);
         }
-        let leaf_prefix = keys::leaf_prefix(id);
-        for prefix in [keys::super_prefix(id), keys::own_prefix(id)] {
+        let leaf_prefix = self.keys.leaf_prefix(id);
+        for prefix in [self.keys.super_prefix(id), keys::own_prefix(id)] {
             let found = self.scan("remove supertable", &format!("{prefix}*")).await?;
             let rest: Vec<&String> = found
                 .iter()
@@ -277,12 +327,12 @@ impl Catalog for RedisCatalog {
     }
 
     async fn root(&self, id: &SuperId) -> Result<Option<Root>> {
-        let raw = self.value("read root", &keys::root(id)).await?;
+        let raw = self.value("read root", &self.keys.root(id)).await?;
         Ok(raw.map(|raw| Root { raw: raw.into() }))
     }
 
     async fn leaves(&self, id: &SuperId) -> Result<Vec<(SimpleName, Leaf)>> {
-        let prefix = keys::leaf_prefix(id);
+        let prefix = self.keys.leaf_prefix(id);
         // The set of table names would be cheaper, but other writers leave gaps in it when they
         // crash, and keep dropped tables.
         let mut leaves = BTreeMap::new();
@@ -309,7 +359,7 @@ impl Catalog for RedisCatalog {
     }
 
     async fn leaf(&self, table: &TableId) -> Result<Option<Leaf>> {
-        let raw = self.value("read leaf", &keys::leaf(table)).await?;
+        let raw = self.value("read leaf", &self.keys.leaf(table)).await?;
         Ok(raw.map(|raw| Leaf { raw: raw.into() }))
     }
 
@@ -320,31 +370,25 @@ impl Catalog for RedisCatalog {
     async fn swap_and_release(&self, swap: LeafSwap, token: &str) -> Result<SwapOutcome> {
         let id = swap.table.super_id();
         let mut keys = vec![
-            keys::leaf(&swap.table),
-            keys::root(&id),
-            keys::schema(&swap.table),
-            keys::table_names(&id),
-            keys::lock(&swap.table),
-            keys::row_ids(&swap.table),
-            keys::audit(&swap.table.organization),
+            self.keys.leaf(&swap.table),
+            self.keys.root(&id),
+            self.keys.schema(&swap.table),
+            self.keys.table_names(&id),
+            self.keys.lock(&swap.table),
+            self.keys.row_ids(&swap.table),
+            self.keys.audit(&swap.table.organization),
         ];
-        let field = match swap.requires.as_ref().map(keys::required) {
-            None => String::new(),
-            Some(Place::Key(key)) => {
-                keys.push(key);
-                String::new()
-            }
-            Some(Place::Field(key, field)) => {
-                keys.push(key);
-                field
-            }
-        };
+        let required = swap.requires.as_ref().map(|what| self.keys.required(what));
+        let removed = swap.removes.as_ref().map(|key| self.keys.doc(key));
+        let (required, field) = further(&mut keys, required);
+        let (removed, removed_field) = further(&mut keys, removed);
         let mut request = Request::script(scripts::SWAP, &keys);
         for value in [&swap.expected, &swap.new, &swap.schema] {
             request = request.arg(flag(value.is_some())).arg(value.as_deref().unwrap_or_default());
         }
         request = request.arg(swap.now_ms).arg(flag(swap.bump_root));
         request = request.arg(swap.table.simple_name.as_str()).arg(field).arg(token);
+        request = request.arg(required).arg(removed).arg(removed_field);
         request = with_events(request, &swap.audit);
         let answer: Answer<Vec<Vec<u8>>> = self.call("swap leaf", request).await?;
         let mut parts = answer.value.into_iter();
@@ -362,7 +406,20 @@ impl Catalog for RedisCatalog {
     }
 
     async fn acquire(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {
-        self.lock_call("take lock", scripts::ACQUIRE, table, token, Some(ttl)).await
+        let keys = [self.keys.lock(table), self.keys.root(&table.super_id())];
+        for look in [true, false] {
+            let request = Request::script(scripts::ACQUIRE, &keys).arg(token);
+            let request = request.arg(milliseconds(ttl)).arg(flag(look));
+            match self.call::<::redis::Value>("take lock", request).await?.value {
+                ::redis::Value::BulkString(root) => {
+                    if let Some(refusal) = root::refusal(&root) {
+                        return Err(refusal.with("super", table.super_id()));
+                    }
+                }
+                answer => return Ok(answer == ::redis::Value::Int(1)),
+            }
+        }
+        Ok(false)
     }
 
     async fn renew(&self, table: &TableId, token: &str, ttl: Duration) -> Result<bool> {
@@ -373,8 +430,13 @@ impl Catalog for RedisCatalog {
         self.lock_call("release lock", scripts::RELEASE, table, token, None).await
     }
 
+    async fn holder(&self, table: &TableId) -> Result<Option<String>> {
+        let token = self.value("read lock", &self.keys.lock(table)).await?;
+        Ok(token.map(|token| String::from_utf8_lossy(&token).into_owned()))
+    }
+
     async fn reserve_row_ids(&self, table: &TableId, count: u64, above: u64) -> Result<u64> {
-        let key = keys::row_ids(table);
+        let key = self.keys.row_ids(table);
         let request = Request::script(scripts::RESERVE, std::slice::from_ref(&key));
         let request = request.arg(count).arg(above);
         let last: Option<String> = self.call("reserve row ids", request).await?.value;
@@ -386,11 +448,11 @@ impl Catalog for RedisCatalog {
     }
 
     async fn doc(&self, key: &DocKey) -> Result<Option<Bytes>> {
-        Ok(self.stored(&keys::doc(key)).await?.map(Bytes::from))
+        Ok(self.stored(&self.keys.doc(key)).await?.map(Bytes::from))
     }
 
     async fn put_doc(&self, key: &DocKey, expected: Expected, value: Bytes) -> Result<bool> {
-        let place = keys::doc(key);
+        let place = self.keys.doc(key);
         let new = &value[..];
         let request = match (&place, &expected) {
             (Place::Key(key), Expected::Any) => Request::command("SET").arg(key).arg(new),
@@ -418,7 +480,7 @@ impl Catalog for RedisCatalog {
     }
 
     async fn remove_doc(&self, key: &DocKey) -> Result<bool> {
-        let request = match keys::doc(key) {
+        let request = match self.keys.doc(key) {
             Place::Key(key) => Request::command("DEL").arg(key),
             Place::Field(key, field) => Request::command("HDEL").arg(key).arg(field),
         };
@@ -455,18 +517,19 @@ impl Catalog for RedisCatalog {
         if events.is_empty() {
             return Ok(());
         }
-        let request = Request::script(scripts::AUDIT, &[keys::audit(organization)]);
+        let request = Request::script(scripts::AUDIT, &[self.keys.audit(organization)]);
         self.call::<i64>("append audit events", with_events(request, events)).await.map(|_| ())
     }
 
     async fn role(&self, id: &SuperId, name: &str) -> Result<Option<BTreeMap<String, String>>> {
-        let names = keys::rbac(id, "roles:name_to_id");
+        let names = self.keys.rbac(id, "roles:name_to_id");
         let request = Request::command("HGET").arg(&names).arg(name.to_lowercase());
         let role: Option<String> = self.call("find role", request).await?.value;
         let Some(role) = role else {
             return Ok(None);
         };
-        let request = Request::command("HGETALL").arg(keys::rbac(id, &format!("roles:doc:{role}")));
+        let request =
+            Request::command("HGETALL").arg(self.keys.rbac(id, &format!("roles:doc:{role}")));
         let document: BTreeMap<String, String> = self.call("read role", request).await?.value;
         Ok((!document.is_empty()).then_some(document))
     }

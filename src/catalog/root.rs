@@ -6,6 +6,11 @@
 
 use std::ops::Range;
 
+use serde_json::Value;
+
+use super::leaf::lenient_json;
+use crate::error::{Error, ErrorKind};
+
 /// The root of a new SuperTable.
 pub(super) fn fresh(version: u64, now_ms: i64) -> String {
     format!("{{\"version\":{version},\"ts\":{now_ms}}}")
@@ -15,6 +20,29 @@ pub(super) fn fresh(version: u64, now_ms: i64) -> String {
 pub(super) fn version(raw: &[u8]) -> u64 {
     number(raw, b"version").and_then(|at| whole(raw.get(at)?)).unwrap_or_default()
 }
+
+/// Why nothing may be written to the SuperTable, if its root says so (format spec section 1.1): a
+/// flag forbids it, or it only shows the tables of another SuperTable.
+pub(super) fn refusal(raw: &[u8]) -> Option<Error> {
+    let flags = lenient_json(raw).ok()?;
+    let text = |name: &str| flags.get(name).and_then(Value::as_str).unwrap_or_default();
+    let source = text("cloned_from");
+    if text("clone_type") == "replica" && !source.is_empty() {
+        let error = Error::new(ErrorKind::ReadOnly, "SuperTable is a replica: write to its source");
+        return Some(error.with("source", source));
+    }
+    let forbidden = flags.get("read_only").and_then(Value::as_bool).unwrap_or_default();
+    (forbidden || text("clone_type") == "readonly")
+        .then(|| Error::new(ErrorKind::ReadOnly, "SuperTable is marked as read-only"))
+}
+
+/// Whether a root may say such a thing; cheap, and never wrongly `false`.
+pub(super) fn has_flags(raw: &[u8]) -> bool {
+    FLAGS.iter().any(|flag| raw.windows(flag.len()).any(|part| part == *flag))
+}
+
+/// Names of the members that [`refusal`] looks at; the script that takes a lock looks for the same.
+const FLAGS: [&[u8]; 2] = [b"read_only", b"clone_type"];
 
 /// The root with its version raised by one and its time set, and that version.
 ///
@@ -143,6 +171,25 @@ mod tests {
         check("nonsense", r#"{"version":0,"ts":77}"#, 0);
         check(r#"{"version":"x","ts":1}"#, r#"{"version":"x","ts":77}"#, 0);
         assert_eq!(raise(None, 77), (br#"{"version":0,"ts":77}"#.to_vec(), 0));
+    }
+
+    #[test]
+    fn flags_that_forbid_writing_are_obeyed() {
+        for (raw, forbidden) in [
+            (r#"{"version":1,"ts":2}"#, false),
+            (r#"{"version":1,"read_only":true}"#, true),
+            (r#"{"version":1,"read_only":false}"#, false),
+            (r#"{"clone_type":"readonly","cloned_from":"a"}"#, true),
+            (r#"{"clone_type":"replica","cloned_from":"a","replica_tables":{}}"#, true),
+            (r#"{"clone_type":"replica"}"#, false),
+            (r#"{"clone_type":"full","cloned_from":"a"}"#, false),
+            ("nonsense", false),
+        ] {
+            let refusal = refusal(raw.as_bytes());
+            assert_eq!(refusal.is_some(), forbidden, "{raw}");
+            assert!(has_flags(raw.as_bytes()) || !forbidden, "{raw}");
+            assert!(refusal.is_none_or(|error| error.kind() == ErrorKind::ReadOnly));
+        }
     }
 
     #[test]

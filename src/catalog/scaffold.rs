@@ -3,7 +3,8 @@
 
 use md5::{Digest, Md5};
 
-use super::{keys, root};
+use super::keys::KeyLayout;
+use super::root;
 use crate::clock::Clock;
 use crate::ident::SuperId;
 
@@ -29,12 +30,12 @@ impl Entry {
 }
 
 /// The root, to be stored only if there is none.
-pub(super) fn root_entry(id: &SuperId, now_ms: i64) -> (String, String) {
-    (keys::root(id), root::fresh(0, now_ms))
+pub(super) fn root_entry(keys: KeyLayout, id: &SuperId, now_ms: i64) -> (String, String) {
+    (keys.root(id), root::fresh(0, now_ms))
 }
 
 /// Everything else.
-pub(super) fn entries(id: &SuperId, now_ms: i64, clock: &dyn Clock) -> Vec<Entry> {
+pub(super) fn entries(keys: KeyLayout, id: &SuperId, now_ms: i64, clock: &dyn Clock) -> Vec<Entry> {
     let now = now_ms.to_string();
     let (role_id, user_id) = (uuid4(clock), uuid4(clock));
     let roles = format!("[\"{role_id}\"]");
@@ -55,23 +56,22 @@ pub(super) fn entries(id: &SuperId, now_ms: i64, clock: &dyn Clock) -> Vec<Entry
     ]
     .map(|(name, value)| (name, value.to_owned()));
     let mut out = Vec::new();
-    kind(&mut out, id, "roles", &role_id, "superadmin", &role, &now);
-    kind(&mut out, id, "users", &user_id, "superuser", &user, &now);
-    out.push(Entry::Member(keys::rbac(id, "roles:type:doc:superadmin"), role_id));
+    let of = |kind: &str, rest: &str| keys.rbac(id, &format!("{kind}:{rest}"));
+    kind(&mut out, &|rest| of("roles", rest), &role_id, "superadmin", &role, &now);
+    kind(&mut out, &|rest| of("users", rest), &user_id, "superuser", &user, &now);
+    out.push(Entry::Member(keys.roles_of_type(id, "superadmin"), role_id));
     out
 }
 
 /// Document, index, name table and bookkeeping of one role or user.
 fn kind(
     out: &mut Vec<Entry>,
-    id: &SuperId,
-    kind: &str,
+    key: &dyn Fn(&str) -> String,
     own_id: &str,
     name: &str,
     document: &[(&str, String)],
     now: &str,
 ) {
-    let key = |rest: &str| keys::rbac(id, &format!("{kind}:{rest}"));
     for (field, value) in document {
         out.push(Entry::Field(key(&format!("doc:{own_id}")), (*field).to_owned(), value.clone()));
     }

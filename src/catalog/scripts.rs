@@ -47,10 +47,11 @@ return {page[1], keys, values}
 /// Compares and swaps a leaf.
 ///
 /// `KEYS`: leaf, root, schema, table names, lock, row ids, audit stream, and if the swap requires
-/// something, its key. `ARGV`: 1/0 whether a leaf is expected, it, 1/0 whether there is a new leaf,
+/// or removes something, their keys. `ARGV`: 1/0 whether a leaf is expected, it, 1/0 whether there is a new leaf,
 /// it, 1/0 whether there is a schema, it, time in ms, 1/0 whether the root is raised, table name,
 /// field of the hash that is required or nothing, token of a lock that is released with it or
-/// nothing, audit events. Returns `{'OK', root version}`, `{'MOVED'}` or `{'MOVED', current leaf}`.
+/// nothing, which of the keys is required (0: none), which one is removed (0: none), field of the
+/// hash that is removed or nothing, audit events. Returns `{'OK', root version}`, `{'MOVED'}` or `{'MOVED', current leaf}`.
 ///
 /// The leaf is written last: if something else has a wrong type, nothing that counts has changed.
 pub(super) const SWAP: &str = concat!(
@@ -107,9 +108,9 @@ local function raised(doc, now)
 end
 local current = redis.call('GET', KEYS[1])
 local expected = ARGV[1] == '1' and ARGV[2] or false
-local there = 1
-if KEYS[8] and ARGV[10] == '' then there = redis.call('EXISTS', KEYS[8])
-elseif KEYS[8] then there = redis.call('HEXISTS', KEYS[8], ARGV[10]) end
+local there, required, removed = 1, KEYS[tonumber(ARGV[12])], KEYS[tonumber(ARGV[13])]
+if required and ARGV[10] == '' then there = redis.call('EXISTS', required)
+elseif required then there = redis.call('HEXISTS', required, ARGV[10]) end
 if current ~= expected or there == 0 then
   if current then return {'MOVED', current} end
   return {'MOVED'}
@@ -125,7 +126,7 @@ else
   new, version = raised(root, ARGV[7])
   redis.call('SET', KEYS[2], new)
 end
-audit(KEYS[7], 12)
+audit(KEYS[7], 15)
 if ARGV[3] == '1' then
   redis.call('SADD', KEYS[4], ARGV[9])
   if ARGV[5] == '1' then redis.call('SET', KEYS[3], ARGV[6]) end
@@ -134,13 +135,19 @@ else
   redis.call('SREM', KEYS[4], ARGV[9])
   redis.call('DEL', KEYS[1], KEYS[3], KEYS[5], KEYS[6])
 end
+if removed and ARGV[14] == '' then redis.call('DEL', removed)
+elseif removed then redis.call('HDEL', removed, ARGV[14]) end
 if ARGV[11] ~= '' and redis.call('GET', KEYS[5]) == ARGV[11] then redis.call('DEL', KEYS[5]) end
 return {'OK', version}
 "#
 );
 
-/// Takes a lock that is free or held by the same token. `KEYS`: lock. `ARGV`: token, ms.
+/// Takes a lock that is free or held by the same token. `KEYS`: lock, root. `ARGV`: token, ms, 1/0
+/// whether a root with flags is answered instead.
 pub(super) const ACQUIRE: &str = r"
+local root = ARGV[3] == '1' and redis.call('GET', KEYS[2])
+if root and (string.find(root, 'read_only', 1, true) or string.find(root, 'clone_type', 1, true))
+then return root end
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])

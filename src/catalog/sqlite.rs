@@ -175,6 +175,13 @@ pub(super) fn values_below(c: &Connection, prefix: &str) -> Result<Vec<(String, 
         .map_err(error_of)
 }
 
+/// Keys of single values that match a pattern of `LIKE`.
+pub(super) fn keys_like(c: &Connection, pattern: &str) -> Result<Vec<String>> {
+    c.prepare_cached("SELECT key FROM kv WHERE key LIKE ?1")
+        .and_then(|mut s| s.query_map([pattern], |row| row.get(0))?.collect())
+        .map_err(error_of)
+}
+
 /// The first key at or after `from`.
 pub(super) fn key_from(c: &Connection, from: &str) -> Result<Option<String>> {
     c.prepare_cached("SELECT key FROM kv WHERE key >= ?1 ORDER BY key LIMIT 1")

@@ -72,6 +72,9 @@ pub(super) enum Command {
     Init {
         /// Where; default: the configured lake
         lake: Option<String>,
+        /// For which releases of SuperTable: v1 (2.0.2 to 2.0.5) or v2 (later ones, the default)
+        #[arg(long, value_name = "v1|v2")]
+        layout: Option<String>,
     },
     /// Makes an organization, SuperTable or table (and what lies above it)
     Create(Create),

@@ -99,7 +99,9 @@ async fn mount_otherwise(
     console: &mut Console,
 ) -> Option<PathBuf> {
     let dir = demo.mount.as_deref()?;
-    match gateway.mount(&mount_settings(settings, dir, false), clock).await {
+    // As over NFS: who runs the demo as root wants to look at it as somebody else.
+    let others = rustix::process::geteuid().is_root();
+    match gateway.mount(&mount_settings(settings, dir, others), clock).await {
         Ok(()) => Some(dir.to_owned()),
         Err(error) => {
             console.complain(&format!("not mounted through FUSE either: {error}"));

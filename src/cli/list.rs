@@ -4,9 +4,9 @@ use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
 use crate::cli::address::{self, Place};
-use crate::cli::columns::type_name;
 use crate::cli::console::{Console, Form};
 use crate::cli::{Exit, Session};
+use crate::csv::type_name;
 use crate::error::{Error, Result};
 use crate::ident::At;
 use crate::lake::{Lineage, Reference, Snapshot};

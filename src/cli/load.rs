@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::cli::args::{Load, Mode};
 use crate::cli::console::{Console, Form};
 use crate::cli::newer::Upsert;
-use crate::cli::{Exit, Session, address, columns, tables};
+use crate::cli::{Exit, Session, address, tables};
 use crate::config::nearest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::{At, TableId};
@@ -296,7 +296,9 @@ fn report(table: &TableId, outcome: &CommitOutcome, console: &mut Console) -> Re
                 .schema
                 .fields()
                 .iter()
-                .map(|field| format!("{}:{}", field.name(), columns::type_name(field.data_type())))
+                .map(|field| {
+                    format!("{}:{}", field.name(), crate::csv::type_name(field.data_type()))
+                })
                 .collect();
             console.note(&format!(
                 "{table} is at version {}: {inserted} rows added, {updated} changed, {deleted} \

@@ -112,8 +112,11 @@ fn dispatch(cli: Cli, environment: &Environment, console: &mut Console) -> Resul
     let mut flags = cli.global.flags()?;
     match &cli.command {
         Command::Completions { shell } => return completions(*shell, console),
-        Command::Init { lake: Some(lake) } => {
-            flags.settings.push(("lake".to_owned(), lake.clone(), "argument".to_owned()));
+        Command::Init { lake, layout } => {
+            let given = [("lake", lake, "argument"), ("layout", layout, "--layout")];
+            flags.settings.extend(given.into_iter().filter_map(|(name, value, from)| {
+                Some((name.to_owned(), value.clone()?, from.to_owned()))
+            }));
         }
         Command::Serve(serve) => flags.settings.extend(serve.assignments()),
         Command::Mount(mount) => flags.settings.extend(mount.assignments()),

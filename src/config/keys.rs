@@ -139,6 +139,10 @@ pub static KEYS: &[Key] = &[
         "Where the metadata is: `redis://`, `rediss://` or a SQLite file; without it, embedded in \
          the lake's directory.",
         |s, text| { s.catalog = some(text); Ok(()) }, |s| text_of(s.catalog.as_ref())),
+    key!("layout", Text,
+        "Key layout of the catalogue: `v1` for SuperTable 2.0.2 to 2.0.5, `v2` for later releases; \
+         without it, the one that is there, `v2` in a new lake.",
+        |s, text| layout(text).map(|value| s.layout = value), |s| text_of(s.layout.as_ref())),
     key!("nfs", Address,
         "Address of the NFS and MOUNT service; one that other machines reach needs `exports`.",
         |s, text| text.parse().map(|value| s.nfs = value)
@@ -274,6 +278,13 @@ fn set_log_format(settings: &mut Settings, text: &str) -> ValueResult<()> {
         _ => return Err("expected text or json".to_owned()),
     };
     Ok(())
+}
+
+fn layout(text: &str) -> Result<Option<String>, String> {
+    match text {
+        "" | "v1" | "v2" => Ok(some(text)),
+        _ => Err("expected v1 or v2".to_owned()),
+    }
 }
 
 fn some(text: &str) -> Option<String> {

@@ -29,7 +29,7 @@ codes! {
     NOT_CONVERTIBLE = "MNT-1203", "the text does not convert to the type of the column",
         "write a value of the column's type, or nothing between the commas for NULL";
     OUT_OF_RANGE = "MNT-1204", "the value is outside the range of the column's type",
-        "write a value within the range, or use a column of a wider type";
+        "write a value within the range, or give the column a wider type in config.toml";
     NULL_REFUSED = "MNT-1205", "the column must have a value in every row",
         "write a value; for empty text write two quotes";
     AFTER_QUOTE = "MNT-1206", "text follows a closing quote",
@@ -43,7 +43,7 @@ codes! {
     STRAY_RETURN = "MNT-1210", "a carriage return stands inside text that is not quoted",
         "end lines with LF or CRLF; put text that holds a carriage return in quotes";
     INEXACT = "MNT-1211", "the value has more digits than the column can keep",
-        "round the value to what the column keeps, or use a column of a wider type";
+        "round the value, or give the column a wider type in config.toml";
     BAD_JSON = "MNT-1212", "the text is not JSON of the column's shape",
         "write JSON as the untouched rows of this column show it";
     TOO_LARGE = "MNT-1213", "the text is larger than one piece may be",

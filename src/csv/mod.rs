@@ -50,6 +50,7 @@ mod scan;
 mod split;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use arrow::datatypes::DataType;
 
@@ -64,6 +65,7 @@ pub use rejection::{REJECTIONS_KEPT, ROW_KEPT_BYTES, Rejection};
 pub use render::{render, render_header};
 pub use scan::{RecordSplitter, Records};
 pub use split::{FieldSplitter, FieldText, convert};
+pub use types::{type_name, type_named};
 
 /// First bytes of the names of columns that tables keep for themselves and never show.
 pub const SYSTEM_PREFIX: &str = "__";

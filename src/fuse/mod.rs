@@ -5,6 +5,7 @@
 //! close(2) answers the verdict. Mounting takes root or, for ordinary users, the program
 //! `fusermount3`; nothing is linked.
 
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,6 +56,8 @@ pub struct Mount {
     service: Arc<Service>,
     ended: watch::Receiver<bool>,
     guard: Option<Guard>,
+    /// Whether it has left its directory; files that are open on it may still be served.
+    detached: bool,
 }
 
 impl std::fmt::Debug for Mount {
@@ -95,13 +98,13 @@ impl Mount {
         let (end, ended) = watch::channel(false);
         let at = dir.clone();
         std::thread::Builder::new().name("fuse".to_owned()).spawn(move || {
-            if let Err(error) = session.run() {
+            if let Err(error) = serve(session) {
                 warn!(dir = %at.display(), %error, "mount ends");
             }
             end.send_replace(true);
         })?;
         info!(dir = %dir.display(), "mounted");
-        Ok(Self { dir, service, ended, guard: Some(guard) })
+        Ok(Self { dir, service, ended, guard: Some(guard), detached: false })
     }
 
     /// Where it is mounted.
@@ -138,6 +141,7 @@ impl Mount {
             other => other,
         });
         outcome.await.map_err(|error| Error::internal("unmount").caused_by(error))??;
+        self.detached = true;
         let clock = Arc::clone(&self.service.clock);
         tokio::select! {
             () = self.ended() => {}
@@ -149,13 +153,25 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        if *self.ended.borrow() {
+        if self.detached || *self.ended.borrow() {
             return;
         }
         if let Err(error) = unmount(&self.dir, Force::Detach) {
             warn!(dir = %self.dir.display(), %error, "the mount stays");
         }
     }
+}
+
+/// Serves a session to its end.
+///
+/// The session never unmounts by itself: fuser 0.18 asks whether it is still mounted and takes the
+/// answer the wrong way round, so at its end it would unmount what somebody else has mounted at
+/// the directory since.
+fn serve(session: Session<Adapter>) -> std::io::Result<()> {
+    let mut session = ManuallyDrop::new(session.spawn()?);
+    let nothing = std::thread::Builder::new().spawn(|| Ok(()))?;
+    let served = std::mem::replace(&mut session.guard, nothing);
+    served.join().map_err(|_| std::io::Error::other("the thread that serves the mount crashed"))?
 }
 
 /// What tells this mount's kernel from other clients: machine and directory.

@@ -87,18 +87,16 @@ impl Lake {
         tracing::warn!("the catalogue is away: tables are shown as they were last seen");
         let lake = Arc::downgrade(&self.0);
         tokio::spawn(async move {
-            // Paced by the runtime: a clock that moves only when it is slept on would be driven
-            // ahead by this loop.
-            let mut ticks = tokio::time::interval(ASK_EVERY);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
-                ticks.tick().await;
                 let Some(inner) = lake.upgrade() else { return };
                 if inner.catalog.health().await.is_ok() {
                     inner.known.away.store(false, Ordering::Release);
                     tracing::info!("the catalogue is back");
                     return;
                 }
+                let pause = inner.clock.pace(ASK_EVERY);
+                drop(inner);
+                pause.await;
             }
         });
     }

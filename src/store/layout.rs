@@ -49,6 +49,11 @@ pub fn data_file(table: &TableId, now_ms: i64, hex: &str) -> String {
     format!("{}/data/{}/{now_ms}_{hex}_data.parquet", table_location(table), day(now_ms))
 }
 
+/// A new data file of a generation that keeps files without a time in no folder of their day.
+pub fn data_file_without_day(table: &TableId, now_ms: i64, hex: &str) -> String {
+    format!("{}/data/{now_ms}_{hex}_data.parquet", table_location(table))
+}
+
 /// A new deletion-vector part.
 pub fn deletion_part(table: &TableId, now_ms: i64, hex: &str) -> String {
     let hour = hour(now_ms);

@@ -1,15 +1,17 @@
 //! What a process remembers of immutable objects, bounded in bytes.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use quick_cache::sync::Cache;
-use quick_cache::{Weighter, sync};
+use quick_cache::{OptionsBuilder, Weighter};
 
-use crate::ident::TableId;
+use crate::ident::{SuperId, TableId};
 use crate::table::deletes::DeadRows;
+use crate::table::generation::Generation;
 use crate::table::group::Queues;
 use crate::table::keys::KeyDigests;
 use crate::table::layout::Layout;
@@ -32,6 +34,8 @@ pub struct TableCaches {
     pub(crate) schemas: Cache<Arc<str>, SchemaRef, SchemaWeight>,
     /// Key digests by data file and columns.
     pub(crate) keys: Cache<(Arc<str>, String), Arc<KeyDigests>, KeyWeight>,
+    /// Generations of SuperTables that have tables.
+    pub(crate) generations: Generations,
     /// Changes that wait for the commit under way; not a memory, but shared as widely.
     pub(crate) queues: Queues,
 }
@@ -43,7 +47,7 @@ impl TableCaches {
         let items = |bytes: u64| usize::try_from(bytes / 2048).unwrap_or(usize::MAX).min(1 << 16);
         macro_rules! cache {
             ($share:expr, $weight:expr) => {
-                sync::Cache::with_weighter(items(part($share)), part($share), $weight)
+                whole(items(part($share)), part($share), $weight)
             };
         }
         Self {
@@ -54,8 +58,48 @@ impl TableCaches {
             layouts: cache!(15, LayoutWeight),
             schemas: cache!(5, SchemaWeight),
             keys: cache!(15, KeyWeight),
+            generations: Generations::default(),
             queues: Queues::default(),
         }
+    }
+}
+
+/// A cache of one shard. The weight is split between shards, and an entry that is heavier than its
+/// shard is never kept: a snapshot of a table with thousands of files must be.
+fn whole<K, V, W>(items: usize, weight_max: u64, weighter: W) -> Cache<K, V, W>
+where
+    K: Eq + std::hash::Hash,
+    V: Clone,
+    W: Weighter<K, V> + Clone,
+{
+    let options = OptionsBuilder::new()
+        .shards(1)
+        .estimated_items_capacity(items)
+        .weight_capacity(weight_max)
+        .build();
+    match options {
+        Ok(options) => {
+            Cache::with_options(options, weighter, Default::default(), Default::default())
+        }
+        Err(_) => Cache::with_weighter(items, weight_max, weighter),
+    }
+}
+
+/// Generations by SuperTable.
+#[derive(Default)]
+pub(crate) struct Generations(Mutex<HashMap<SuperId, Generation>>);
+
+impl Generations {
+    fn known(&self) -> MutexGuard<'_, HashMap<SuperId, Generation>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, id: &SuperId) -> Option<Generation> {
+        self.known().get(id).copied()
+    }
+
+    pub(crate) fn insert(&self, id: SuperId, generation: Generation) {
+        self.known().insert(id, generation);
     }
 }
 
@@ -105,3 +149,22 @@ weigh!(LayoutWeight, (String, String), Arc<Layout>, |v| bytes_of(v.pieces.len(),
     + bytes_of(v.files.len(), 150));
 weigh!(KeyWeight, (Arc<str>, String), Arc<KeyDigests>, |v| bytes_of(v.len(), 16));
 weigh!(SchemaWeight, Arc<str>, SchemaRef, |v| bytes_of(v.fields().len(), 200));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_half_the_cache_is_kept() {
+        #[derive(Clone)]
+        struct Bytes;
+        impl Weighter<u64, u64> for Bytes {
+            fn weight(&self, _: &u64, bytes: &u64) -> u64 {
+                *bytes
+            }
+        }
+        let cache = whole(64, 1000, Bytes);
+        cache.insert(1, 500);
+        assert_eq!(cache.get(&1), Some(500));
+    }
+}

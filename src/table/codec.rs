@@ -1,6 +1,6 @@
 //! Snapshot documents <-> [`Snapshot`]: lenient in, exact out (format spec sections 2.2 and 6.2).
 //!
-//! Generation G4 is written; G3 (`tombstone` as one text) and G4 are read. Members that this
+//! Generations G1 to G4 are read, and written but for G2 ([`Generation`]). Members that this
 //! version does not know are carried over from the predecessor. Our own data sits in one extra
 //! member, `mountable`, that the Python library carries along unread; it is believed only where
 //! `mountable.commit` is the document's own commit id (see [`is_ours`]).
@@ -11,11 +11,13 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde_json::{Value, json};
 
+use crate::catalog::KeyLayout;
 use crate::error::{Error, Result};
 use crate::ident::TableId;
+use crate::table::generation::{Generation, SystemColumns};
 use crate::table::json;
 use crate::table::layout::{self, Layout};
-use crate::table::schema;
+use crate::table::schema::{self, TIMESTAMP};
 use crate::table::snapshot::{
     DataFile, Deletes, JsonMap, LayoutRef, Lineage, Snapshot, TableConfig,
 };
@@ -30,15 +32,22 @@ const FORMAT: u64 = 1;
 /// Reads a document.
 ///
 /// # Errors
-/// `Corrupt` if required members are missing or wrong, `Unsupported` for generations G1 and G2.
-pub fn decode(table: &TableId, path: &str, document: JsonMap) -> Result<Snapshot> {
-    decode_inner(table, path, document)
+/// `Corrupt` if required members are missing or wrong, `Unsupported` for tables whose rows are to
+/// be filtered.
+pub fn decode(table: &TableId, keys: KeyLayout, path: &str, document: JsonMap) -> Result<Snapshot> {
+    decode_inner(table, keys, path, document)
         .map_err(|error| error.with("table", table).with("snapshot", path))
 }
 
-fn decode_inner(table: &TableId, path: &str, document: JsonMap) -> Result<Snapshot> {
+fn decode_inner(
+    table: &TableId,
+    keys: KeyLayout,
+    path: &str,
+    document: JsonMap,
+) -> Result<Snapshot> {
     let version = json::count(&document, "snapshot_version")?;
-    check_generation(&document, version)?;
+    let generation = generation(keys, &document);
+    check_filter(&document)?;
     let files = files(&document)?;
     let deletes = deletes(&document)?;
     let schema = columns(&document)?;
@@ -46,6 +55,8 @@ fn decode_inner(table: &TableId, path: &str, document: JsonMap) -> Result<Snapsh
     let previous = document.get("previous_snapshot").and_then(Value::as_str).map(str::to_owned);
     Ok(Snapshot {
         table: table.clone(),
+        generation,
+        keeps_time: generation.is_without_row_ids() && keeps_time(&document),
         version,
         path: path.to_owned(),
         committed_ms: document
@@ -53,10 +64,7 @@ fn decode_inner(table: &TableId, path: &str, document: JsonMap) -> Result<Snapsh
             .and_then(json::as_integer)
             .ok_or_else(|| Error::corrupt("document lacks its time"))?,
         schema,
-        row_id_high_watermark: document
-            .get("rowid_high_watermark")
-            .and_then(json::as_count)
-            .unwrap_or_default(),
+        row_id_high_watermark: row_id_high_watermark(&document),
         files: files.into(),
         deletes,
         previous,
@@ -67,18 +75,40 @@ fn decode_inner(table: &TableId, path: &str, document: JsonMap) -> Result<Snapsh
     })
 }
 
-/// Refuses what only releases before 2.3 wrote (format spec section 6.4).
-fn check_generation(document: &JsonMap, version: u64) -> Result<()> {
-    let rows_by_id = ["tombstone", "stats_file", "rowid_high_watermark", MEMBER]
-        .iter()
-        .any(|name| document.contains_key(*name));
-    let by_key = document.get("tombstones").is_some_and(|old| !old.is_null());
-    if rows_by_id || (version == 0 && !by_key) {
-        return Ok(());
+/// Refuses linked tables that show a part of their rows only (format spec section 1.2): all of them
+/// would be too many.
+fn check_filter(document: &JsonMap) -> Result<()> {
+    match document.get("_row_filter") {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(filter)) if filter.trim().is_empty() => Ok(()),
+        Some(_) => Err(Error::unsupported(
+            "linked table with a row filter, which only the SuperTable library applies",
+        )),
     }
-    Err(Error::unsupported(
-        "table of format generation G1/G2 (SuperTable before 2.3): rewrite it with SuperTable 3.4",
-    ))
+}
+
+/// The generation of a document.
+pub fn generation(keys: KeyLayout, document: &JsonMap) -> Generation {
+    Generation::of(keys, own_generation(document), document)
+}
+
+/// The generation that the last commit of ours wrote in.
+fn own_generation(document: &JsonMap) -> Option<&str> {
+    ours(document)?.get("generation")?.as_str()
+}
+
+/// Whether the data files hold the time of the write.
+fn keeps_time(document: &JsonMap) -> bool {
+    let own = ours(document).and_then(|member| member.get("keeps_time")).and_then(Value::as_bool);
+    let listed = document.get("schema").is_some_and(|columns| columns.get(TIMESTAMP).is_some());
+    own.unwrap_or_default() || listed
+}
+
+/// The highest row id ever reserved. Before G4 only we know it.
+fn row_id_high_watermark(document: &JsonMap) -> u64 {
+    let own = ours(document).and_then(|member| member.get("row_ids")).and_then(json::as_count);
+    let listed = document.get("rowid_high_watermark").and_then(json::as_count);
+    own.max(listed).unwrap_or_default()
 }
 
 fn files(document: &JsonMap) -> Result<Vec<DataFile>> {
@@ -305,6 +335,10 @@ fn layout_ref(
 pub struct NewDocument<'a> {
     /// The table.
     pub table: &'a TableId,
+    /// Generation of the stored form.
+    pub generation: Generation,
+    /// Whether data files of a generation without row ids hold the time of the write.
+    pub keeps_time: bool,
     /// `<org>/<super>/tables/<table>`.
     pub location: String,
     /// Its version.
@@ -352,17 +386,16 @@ pub enum StoredLayout<'a> {
 /// Builds a document.
 ///
 /// # Errors
-/// `Unsupported` if a column's type cannot be stored.
+/// `Unsupported` if a column's type cannot be stored, or tables of this generation not be written.
 pub fn encode(new: &NewDocument<'_>) -> Result<JsonMap> {
+    new.generation.check_writable()?;
     let mut out = new.base.cloned().unwrap_or_default();
-    // Key tombstones of G1/G2 mean nothing beside row deletes and would confuse the detection.
-    out.shift_remove("tombstones");
-    let schema = schema::to_document(new.schema)?;
-    let schema_text = json!({"type": "struct", "fields": schema}).to_string();
-    let (parts, dead) = match new.deletes {
-        Deletes::None => (Value::Null, 0),
-        Deletes::Rows { parts, rows } => (json!(parts), *rows),
+    let schema = match (new.generation.is_without_row_ids(), new.keeps_time) {
+        (false, _) => schema::to_document(new.schema, SystemColumns::RowIdAndTime)?,
+        (true, true) => schema::to_document(new.schema, SystemColumns::Time)?,
+        (true, false) => schema::to_document(new.schema, SystemColumns::None)?,
     };
+    let schema_text = json!({"type": "struct", "fields": schema}).to_string();
     let mut set = |name: &str, value: Value| {
         out.insert(name.to_owned(), value);
     };
@@ -374,15 +407,40 @@ pub fn encode(new: &NewDocument<'_>) -> Result<JsonMap> {
     set("schema", schema.into());
     set("schemaString", schema_text.into());
     set("resources", resources(new));
-    set("tombstone", parts);
-    set("tombstone_rows", dead.into());
-    set("rowid_high_watermark", new.row_id_high_watermark.into());
     set("lineage", lineage_out(new));
     set(MEMBER, member_out(new)?);
+    put_deletes(new, &mut out)?;
+    Ok(out)
+}
+
+/// The members that say which rows are deleted, in the words of the generation.
+fn put_deletes(new: &NewDocument<'_>, out: &mut JsonMap) -> Result<()> {
+    let strange = || Error::internal("deletes of another generation").with("table", new.table);
+    if new.generation.is_without_row_ids() {
+        // Rows that their keys hide are in none of the files.
+        out.shift_remove("tombstones");
+        return if *new.deletes == Deletes::None { Ok(()) } else { Err(strange()) };
+    }
+    // Key tombstones of G1/G2 mean nothing beside row deletes and would confuse the detection.
+    out.shift_remove("tombstones");
+    let (parts, dead) = match new.deletes {
+        Deletes::None => (Value::Null, 0),
+        Deletes::Rows { parts, rows } if new.generation == Generation::G4 => (json!(parts), *rows),
+        Deletes::Rows { parts, rows } => match &parts[..] {
+            [part] => (part.as_str().into(), *rows),
+            _ => return Err(strange()),
+        },
+        Deletes::ByKey(_) => return Err(strange()),
+    };
+    out.insert("tombstone".to_owned(), parts);
+    out.insert("tombstone_rows".to_owned(), dead.into());
+    if new.generation == Generation::G4 {
+        out.insert("rowid_high_watermark".to_owned(), new.row_id_high_watermark.into());
+    }
     for (name, value) in [("stats_file", Value::Null), ("stats_rows", 0.into())] {
         out.entry(name).or_insert(value);
     }
-    Ok(out)
+    Ok(())
 }
 
 /// The list of files; entries that stay are copied with all their members.
@@ -397,6 +455,12 @@ fn resources(new: &NewDocument<'_>) -> Value {
     new.files
         .iter()
         .map(|file| match known.get(file.path.as_ref()) {
+            // Statistics of single files do not go into the catalogue (format spec section 1.2).
+            Some(Value::Object(resource)) if new.generation.is_without_row_ids() => {
+                let mut resource = resource.clone();
+                resource.shift_remove("stats");
+                Value::Object(resource)
+            }
             Some(resource) => (*resource).clone(),
             None => json!({
                 "file": file.path.as_ref(),
@@ -456,6 +520,13 @@ fn member_out(new: &NewDocument<'_>) -> Result<Value> {
         let begins = new.base.and_then(|base| carried_text(base, HISTORY_BEGINS));
         if let Some(begins) = begins {
             member.insert(HISTORY_BEGINS.to_owned(), begins.into());
+        }
+        if new.generation != Generation::G4 {
+            member.insert("generation".to_owned(), new.generation.name().into());
+            member.insert("row_ids".to_owned(), new.row_id_high_watermark.into());
+        }
+        if new.generation.is_without_row_ids() {
+            member.insert("keeps_time".to_owned(), new.keeps_time.into());
         }
         for (name, value) in &new.marks {
             member.insert((*name).to_owned(), value.as_str().into());

@@ -18,7 +18,7 @@ use crate::store::{self, PutCreate};
 use crate::table::Table;
 use crate::table::changeset::{ChangeSet, CommitOutcome};
 use crate::table::codec::{self, NewDocument, StoredLayout};
-use crate::table::deletes::{self, DeadRows, PARTS_MAX};
+use crate::table::deletes::{self, DeadRows};
 use crate::table::documents::Mark;
 use crate::table::layout::{self, Layout};
 use crate::table::lock::Hold;
@@ -253,6 +253,14 @@ impl Table {
         lineage: &Lineage,
     ) -> Result<Prepared> {
         let now = now_ms(self.parts.clock.as_ref());
+        let physical = match place.previous.generation.is_without_row_ids() {
+            true => Some(self.physical(place.previous, &new, layout).await?),
+            false => None,
+        };
+        let (files, deletes, layout) = match &physical {
+            Some(physical) => (&physical.files[..], &Deletes::None, &physical.layout),
+            None => (new.files, new.deletes, layout),
+        };
         let object = self.put_layout(layout, now).await?;
         let stored = match &object {
             Some(path) => StoredLayout::Object { path, layout },
@@ -261,13 +269,15 @@ impl Table {
         let document = codec::encode(&NewDocument {
             table: &self.id,
             location: store::layout::table_location(&self.id),
+            generation: place.previous.generation,
+            keeps_time: place.previous.keeps_time,
             version: place.version,
             committed_ms: now.max(place.previous.committed_ms.saturating_add(1)),
             previous: Some(&place.previous.path),
             schema: new.schema,
             shown_before: &place.previous.schema,
-            files: new.files,
-            deletes: new.deletes,
+            files,
+            deletes,
             row_id_high_watermark: new.row_id_high_watermark,
             layout: stored,
             lineage,
@@ -288,7 +298,7 @@ impl Table {
         document: crate::table::snapshot::JsonMap,
     ) -> Result<Prepared> {
         let bytes = Bytes::from(serde_json::Value::Object(document.clone()).to_string());
-        let snapshot = codec::decode(&self.id, path, document)?;
+        let snapshot = self.decode(path, document)?;
         if !codec::is_ours(&snapshot.document) {
             return Err(Error::internal("document without commit id").with("table", &self.id));
         }
@@ -315,14 +325,19 @@ impl Table {
     }
 
     async fn put_deletes(&self, tip: &Snapshot, planned: &Planned) -> Result<Deletes> {
+        if tip.generation.is_without_row_ids() {
+            // The rows leave with their files when the document is made.
+            return Ok(Deletes::None);
+        }
         let (old_parts, old_rows) = match &tip.deletes {
-            Deletes::None => (Vec::new(), 0),
+            Deletes::None | Deletes::ByKey(_) => (Vec::new(), 0),
             Deletes::Rows { parts, rows } => (parts.clone(), *rows),
         };
         let kept: HashSet<&str> = planned.files.iter().map(|file| file.path.as_ref()).collect();
         let stored: u64 = planned.files.iter().map(|file| file.rows).sum();
         let dead = stored.saturating_sub(planned.layout.rows());
-        let fold = old_parts.len() + usize::from(!planned.dead.is_empty()) > PARTS_MAX
+        let fold = old_parts.len() + usize::from(!planned.dead.is_empty())
+            > tip.generation.parts_max()
             || old_rows.saturating_add(planned.dead.len()) != dead;
         let mut rows = planned.dead.clone();
         let mut parts = if fold { Vec::new() } else { old_parts };

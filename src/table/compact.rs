@@ -16,7 +16,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::table::Table;
 use crate::table::codec;
 use crate::table::commit::{Prepared, Published};
+use crate::table::deletes::DeadRows;
 use crate::table::edits;
+use crate::table::generation::SystemColumns;
 use crate::table::layout::{self, Layout};
 use crate::table::lock::Hold;
 use crate::table::plan::{Counts, Planned};
@@ -100,6 +102,17 @@ pub struct Compacted {
     pub rows_dropped: u64,
 }
 
+/// A snapshot's content with some files rewritten.
+#[derive(Debug)]
+pub(in crate::table) struct InPlace {
+    /// All its files.
+    pub(in crate::table) files: Vec<DataFile>,
+    /// Their order; its digest is not set.
+    pub(in crate::table) layout: Layout,
+    /// Rows of the new files that are not alive any more.
+    pub(in crate::table) dead: DeadRows,
+}
+
 impl Table {
     /// Puts small files together and leaves deleted rows behind; no text changes.
     ///
@@ -149,7 +162,7 @@ impl Table {
 
     /// The files whose columns a rewrite keeps as they are: other writers store types that have
     /// no counterpart here.
-    async fn rewritable(
+    pub(in crate::table) async fn rewritable(
         &self,
         tip: &Snapshot,
         chosen: HashSet<Arc<str>>,
@@ -163,7 +176,9 @@ impl Table {
                     Ok(shown) => is_kept(field.data_type(), shown.data_type()),
                 },
             );
-            if same && stored.field_with_name(schema::ROW_ID).is_ok() {
+            let ids = tip.generation.is_without_row_ids()
+                || stored.field_with_name(schema::ROW_ID).is_ok();
+            if same && ids {
                 kept.insert(Arc::clone(&file.path));
             }
         }
@@ -180,17 +195,23 @@ impl Table {
         let old = place::only(layout, |path| chosen.contains(path))?;
         let files: HashMap<&str, &DataFile> =
             tip.files.iter().map(|file| (file.path.as_ref(), file)).collect();
+        let system = tip.system_columns();
+        let mut ids = Vec::new();
         let mut runs: Vec<(DataFile, Range<u32>)> = Vec::with_capacity(old.pieces.len());
         for piece in &old.pieces {
             let path = old.path(piece.file)?;
             let file = files.get(path.as_ref()).ok_or_else(|| {
                 Error::corrupt("layout names a file that is gone").with("file", path)
             })?;
+            if system != SystemColumns::RowIdAndTime {
+                let stored = self.row_ids(file).await?;
+                ids.extend(piece.range().filter_map(|row| stored.at(row)));
+            }
             runs.push(((*file).clone(), piece.range()));
         }
         let reader = FileReader::new(Arc::clone(&self.parts.objects), FOOTER_BYTES);
         let since_ns = self.parts.clock.monotonic_ns();
-        let mut writer = KeptRows::new(self.writer_parts(tip), &tip.schema);
+        let mut writer = KeptRows::new(self.writer_parts(tip), &tip.schema, ids);
         let mut batches = reader.scan(runs, Arc::clone(writer.schema()));
         while let Some(batch) = batches.next().await {
             writer.write(batch?).await?;
@@ -274,7 +295,32 @@ impl Table {
     ) -> Result<Option<Planned>> {
         let tip = &head.tip;
         let tip_layout = self.layout(tip).await?;
-        let Some(Replaced { edited, dead }) = rewritten.replace_in(&tip_layout)? else {
+        let Some(InPlace { files, layout, dead }) =
+            self.in_place_of(tip, &tip_layout, chosen, rewritten).await?
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Planned {
+            schema: Arc::clone(&tip.schema),
+            config: tip.config.clone(),
+            files,
+            dead,
+            layout,
+            row_id_high_watermark: tip.row_id_high_watermark,
+            counts: Counts::default(),
+        }))
+    }
+
+    /// `tip`, which is laid out as `tip_layout`, with the new files; `None` if it has rows of the
+    /// old ones that are not in them.
+    pub(in crate::table) async fn in_place_of(
+        &self,
+        tip: &Snapshot,
+        tip_layout: &Layout,
+        chosen: &HashSet<Arc<str>>,
+        rewritten: &Rewritten,
+    ) -> Result<Option<InPlace>> {
+        let Some(Replaced { edited, dead }) = rewritten.replace_in(tip_layout)? else {
             return Ok(None);
         };
         // The new files take the place of the first old one: without a layout, files are shown in
@@ -300,15 +346,7 @@ impl Table {
         all.retain(|file| alive.contains(file.path.as_ref()));
         let mut dead = dead;
         dead.retain_files(|file| alive.contains(file));
-        Ok(Some(Planned {
-            schema: Arc::clone(&tip.schema),
-            config: tip.config.clone(),
-            files: all,
-            dead,
-            layout,
-            row_id_high_watermark: tip.row_id_high_watermark,
-            counts: Counts::default(),
-        }))
+        Ok(Some(InPlace { files: all, layout, dead }))
     }
 }
 

@@ -155,7 +155,7 @@ impl Table {
             let end = End { path: path.to_owned(), version, content: document };
             return Ok(Some(Mark::Ended(end)));
         }
-        let snapshot = Arc::new(codec::decode(&self.id, path, document)?);
+        let snapshot = Arc::new(self.decode(path, document)?);
         self.remember(&snapshot);
         Ok(Some(Mark::Snapshot(snapshot)))
     }
@@ -185,13 +185,13 @@ impl Table {
         let parts = parse_leaf(&leaf.raw).map_err(|error| error.with("table", &self.id))?;
         let snapshot = match parts.payload {
             Some(payload) if codec::is_ours(&payload) => {
-                let snapshot = Arc::new(codec::decode(&self.id, &parts.path, payload)?);
+                let snapshot = Arc::new(self.decode(&parts.path, payload)?);
                 self.remember(&snapshot);
                 snapshot
             }
             Some(payload) => match self.load(&parts.path).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    Arc::new(codec::decode(&self.id, &parts.path, payload)?)
+                    Arc::new(self.decode(&parts.path, payload)?)
                 }
                 loaded => loaded?,
             },
@@ -205,9 +205,26 @@ impl Table {
 }
 
 impl Table {
-    /// The snapshot with columns wide enough for everything that its files hold. Other writers
-    /// name the columns of their last frame only; shown in those, values would be cut or missing.
+    /// A document of this table.
+    ///
+    /// # Errors
+    /// As [`codec::decode`].
+    pub(crate) fn decode(&self, path: &str, document: JsonMap) -> Result<Snapshot> {
+        codec::decode(&self.id, self.parts.catalog.layout(), path, document)
+    }
+
+    /// The snapshot with columns wide enough for everything that its files hold, and with the rows
+    /// known that are hidden by their keys. Other writers name the columns of their last frame
+    /// only; shown in those, values would be cut or missing.
     pub(crate) async fn with_all_columns(&self, snapshot: Arc<Snapshot>) -> Result<Arc<Snapshot>> {
+        let snapshot = self.widened(snapshot).await?;
+        if snapshot.generation.is_without_row_ids() {
+            return self.with_hidden_rows(snapshot).await;
+        }
+        Ok(snapshot)
+    }
+
+    async fn widened(&self, snapshot: Arc<Snapshot>) -> Result<Arc<Snapshot>> {
         if codec::is_ours(&snapshot.document) {
             return Ok(snapshot);
         }

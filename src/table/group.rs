@@ -131,12 +131,7 @@ impl Table {
         self.parts.caches.queues.is_waiting(&self.id)
     }
 
-    /// Commits a batch; the last verdict is not given yet, because the lock may go first.
-    async fn commit_batch(
-        &self,
-        batch: Vec<Member>,
-        hold: &Hold,
-    ) -> Option<(Member, Result<CommitOutcome>)> {
+    async fn commit_batch(&self, batch: Vec<Member>, hold: &Hold) {
         let alone = match batch.len() {
             0 | 1 => batch,
             _ => Box::pin(self.commit_together(batch, hold)).await,
@@ -148,12 +143,12 @@ impl Table {
             let (lineage, audit) = (member.lineage.clone(), std::mem::take(&mut member.audit));
             let commit = self.commit_alone(&mut member.change, lineage, audit, hold);
             let outcome = Box::pin(commit).await;
-            if left == 0 {
-                return Some((member, outcome));
+            if left == 0 && !self.is_awaited() {
+                // Whoever hears of a refusal may end its process: the lock must not outlive it.
+                self.give_back(hold).await;
             }
             member.answer(outcome);
         }
-        None
     }
 
     /// The lock for the next batch: the one that is held, or a new one.
@@ -210,26 +205,14 @@ async fn lead(table: Table) {
             }
         };
         let hold = Hold::of(&held);
-        let last = table.commit_batch(queues.take(&table.id), &hold).await;
+        table.commit_batch(queues.take(&table.id), &hold).await;
         if hold.is_released() {
             held.was_released();
-        } else if table.is_awaited() || last.as_ref().is_some_and(is_outage) {
-            lease = Some((held, since));
         } else {
-            // Before the verdict: the process may end with it, and would leave the lock behind.
-            table.unlock(held).await;
-        }
-        if let Some((member, outcome)) = last {
-            member.answer(outcome);
+            lease = Some((held, since));
         }
     }
     leadership.ended = true;
-}
-
-/// Whether a verdict is that a back end did not answer: giving the lock back would wait as well.
-fn is_outage((_, outcome): &(Member, Result<CommitOutcome>)) -> bool {
-    let kind = outcome.as_ref().err().map(Error::kind);
-    matches!(kind, Some(ErrorKind::Unavailable | ErrorKind::Unknown))
 }
 
 /// Tells all of a batch the same error.

@@ -112,7 +112,11 @@ impl Table {
 
     /// All dead rows of a deletion vector.
     pub(crate) async fn dead_rows(&self, deletes: &Deletes) -> Result<DeadRows> {
-        let Deletes::Rows { parts, .. } = deletes else { return Ok(DeadRows::default()) };
+        let parts = match deletes {
+            Deletes::None => return Ok(DeadRows::default()),
+            Deletes::ByKey(dead) => return Ok(DeadRows::clone(dead)),
+            Deletes::Rows { parts, .. } => parts,
+        };
         let requests: Vec<_> = parts.iter().map(|part| self.dead_part(part)).collect();
         let parts: Vec<Arc<DeadRows>> = futures::stream::iter(requests)
             .buffered(READS_AT_ONCE)

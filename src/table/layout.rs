@@ -127,6 +127,14 @@ pub fn digest(files: &[DataFile], deletes: &Deletes) -> String {
     for name in names {
         hasher.update(name.as_bytes()).update(b"\n");
     }
+    if let Deletes::ByKey(dead) = deletes {
+        for (file, ids) in dead.files() {
+            hasher.update(b"#").update(file.as_bytes()).update(b"\n");
+            for id in ids {
+                hasher.update(&id.to_le_bytes());
+            }
+        }
+    }
     if let Deletes::Rows { parts, .. } = deletes {
         let mut parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         parts.sort_unstable();

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::catalog::{AuditFields, DocKey, Expected, Leaf, LeafSwap, Required, SwapOutcome};
+use crate::catalog::{
+    AuditFields, DocKey, Expected, KeyLayout, Leaf, LeafSwap, Required, SwapOutcome,
+};
 use crate::clock::{now_ms, random_hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::TableId;
@@ -17,7 +19,8 @@ use crate::store::{self, PutCreate};
 use crate::table::Table;
 use crate::table::codec::{self, NewDocument, StoredLayout};
 use crate::table::commit::{NextDocument, Place, Prepared, Published};
-use crate::table::documents::{DROPPED, End, leaf_bytes};
+use crate::table::documents::{DROPPED, End, LeafParts, leaf_bytes, parse_leaf};
+use crate::table::generation::Generation;
 use crate::table::json;
 use crate::table::layout::{self, Layout};
 use crate::table::schema;
@@ -39,8 +42,35 @@ impl Table {
         if self.parts.catalog.leaf(&self.id).await?.is_some() {
             return Err(self.exists());
         }
-        let prepared = self.first_document(&schema, &config, &self.named(lineage))?;
+        self.parts.catalog.check_writable(&self.id.super_id()).await?;
+        let generation = self.generation_of_new().await?;
+        let prepared = self.first_document(&schema, &config, &self.named(lineage), generation)?;
         self.put_first(prepared, Vec::new()).await
+    }
+
+    /// The generation of a new table: that of the others in its SuperTable.
+    async fn generation_of_new(&self) -> Result<Generation> {
+        let id = self.id.super_id();
+        let layout = self.parts.catalog.layout();
+        if layout == KeyLayout::V1 {
+            return Ok(Generation::G1);
+        }
+        if let Some(known) = self.parts.caches.generations.get(&id) {
+            return Ok(known);
+        }
+        for (_, leaf) in self.parts.catalog.leaves(&id).await? {
+            let Ok(LeafParts { payload: Some(payload), .. }) = parse_leaf(&leaf.raw) else {
+                continue;
+            };
+            let started = payload.get("snapshot_version").and_then(json::as_count) > Some(0);
+            if started || codec::is_ours(&payload) {
+                let found = codec::generation(layout, &payload);
+                found.check_writable()?;
+                self.parts.caches.generations.insert(id, found);
+                return Ok(found);
+            }
+        }
+        Ok(Generation::default())
     }
 
     fn exists(&self) -> Error {
@@ -53,8 +83,10 @@ impl Table {
         columns: &SchemaRef,
         config: &TableConfig,
         lineage: &Lineage,
+        generation: Generation,
     ) -> Result<Prepared> {
         let columns = schema::shown_schema(columns)?;
+        generation.check_columns(&Schema::empty(), &columns)?;
         crate::table::keys::key_schema(&columns, &config.keys)?;
         let clock = self.parts.clock.as_ref();
         let now = now_ms(clock);
@@ -67,6 +99,8 @@ impl Table {
         let document = codec::encode(&NewDocument {
             table: &self.id,
             location: store::layout::table_location(&self.id),
+            generation,
+            keeps_time: false,
             version: 0,
             committed_ms: now,
             previous: None,
@@ -92,20 +126,22 @@ impl Table {
     ) -> Result<Arc<Snapshot>> {
         self.put_new(&prepared.snapshot.path, prepared.bytes.to_vec()).await?;
         self.remember(&prepared.snapshot);
-        if self.appear(&prepared.snapshot, audit).await? {
+        if self.appear(&prepared.snapshot, audit, None).await? {
             return Ok(prepared.snapshot);
         }
         Err(self.exists())
     }
 
-    /// Lets the catalogue name a snapshot where it named none; `false` if it names another one.
+    /// Lets the catalogue name a snapshot where it named none, and removes `instead`, which stood
+    /// for the table; `false` if the catalogue names another snapshot.
     pub(crate) async fn appear(
         &self,
         snapshot: &Arc<Snapshot>,
         audit: Vec<AuditFields>,
+        instead: Option<&DocKey>,
     ) -> Result<bool> {
         self.raise_row_ids(snapshot).await?;
-        let schema = schema::to_document(&snapshot.schema)?;
+        let schema = schema::to_document(&snapshot.schema, snapshot.system_columns())?;
         let swap = LeafSwap {
             table: self.id.clone(),
             expected: None,
@@ -115,15 +151,25 @@ impl Table {
             bump_root: snapshot.version > 0,
             audit,
             requires: None,
+            removes: instead.cloned(),
         };
-        match self.parts.catalog.swap(swap).await? {
-            SwapOutcome::Swapped { .. } => Ok(true),
-            SwapOutcome::Moved { current } => {
-                // Our own swap may have happened and its answer been lost.
-                let Some(leaf) = current else { return Ok(false) };
-                Ok(self.snapshot_of(&leaf).await?.path == snapshot.path)
-            }
+        let current = match self.parts.catalog.swap(swap.clone()).await? {
+            SwapOutcome::Swapped { .. } => return Ok(true),
+            SwapOutcome::Moved { current } => current,
+        };
+        // Our own swap may have happened and its answer been lost, or somebody else brought the
+        // pointer there who did not know what it stands for.
+        let Some(leaf) = current else { return Ok(false) };
+        if self.snapshot_of(&leaf).await?.path != snapshot.path {
+            return Ok(false);
         }
+        if instead.is_some() {
+            let (expected, new) = (Some(leaf.raw.clone()), Some(leaf.raw));
+            let again = LeafSwap { expected, new, audit: Vec::new(), ..swap };
+            // A pointer that has moved on is in use: the entry is not needed, and does no harm.
+            let _ = self.parts.catalog.swap(again).await?;
+        }
+        Ok(true)
     }
 
     /// Raises the row-id counter to what a snapshot holds, before the catalogue names it. Other
@@ -252,6 +298,7 @@ impl Table {
             bump_root: true,
             audit: audit.to_vec(),
             requires: Some(requires.clone()),
+            removes: None,
         };
         let outcome = self.parts.catalog.swap(swap).await?;
         if matches!(&outcome, SwapOutcome::Moved { current: Some(now) } if now == leaf) {
@@ -301,10 +348,9 @@ impl Table {
             "restore".clone_into(&mut lineage.operation);
         }
         let snapshot = self.continue_behind(&tip, &end, &lineage).await?;
-        if !self.appear(&snapshot, audit).await? {
+        if !self.appear(&snapshot, audit, Some(&key)).await? {
             return Err(self.exists());
         }
-        self.parts.catalog.remove_doc(&key).await?;
         Ok(snapshot)
     }
 

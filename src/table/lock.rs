@@ -15,6 +15,7 @@ impl Table {
         let settings = LeaseSettings {
             ttl: self.parts.settings.lock_ttl,
             wait: self.parts.settings.lock_wait,
+            owner: self.parts.settings.lock_owner.clone(),
             ..LeaseSettings::default()
         };
         TableLease::acquire(&self.parts.catalog, &self.parts.clock, &self.id, &settings).await
@@ -24,6 +25,18 @@ impl Table {
     pub(crate) async fn unlock(&self, lease: TableLease) {
         if let Err(error) = lease.release().await {
             tracing::debug!(table = %self.id, %error, "lock was not released");
+        }
+    }
+
+    /// Gives back the lock that a commit did not give back itself.
+    pub(crate) async fn give_back(&self, hold: &Hold) {
+        let token = hold.token();
+        if hold.is_released() || token.is_empty() {
+            return;
+        }
+        match self.parts.catalog.release(&self.id, token).await {
+            Ok(_) => hold.note_released(token),
+            Err(error) => tracing::debug!(table = %self.id, %error, "lock was not released"),
         }
     }
 }

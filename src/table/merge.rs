@@ -37,6 +37,9 @@ impl Table {
         let Some(base) = self.before(theirs).await? else { return Ok(false) };
         let tip = &self.with_all_columns(Arc::clone(tip)).await?;
         let theirs = &self.with_all_columns(Arc::clone(theirs)).await?;
+        if tip.generation.is_without_row_ids() {
+            return self.merge_by_rows(base, theirs, tip).await;
+        }
         let sides = sides(&base, theirs, tip);
         let (dead, rejected) = self.merged_dead(&sides).await?;
         let deletes = if dead.is_empty() {
@@ -46,16 +49,7 @@ impl Table {
             Deletes::Rows { parts: vec![self.put_part(dead).await?], rows }
         };
         let schema = widen::union(&tip.schema, &theirs.schema);
-        let mut lineage = self.named(theirs.lineage.clone());
-        lineage.write_id = format!("merge-{}", lineage.write_id);
-        lineage.message = if rejected == 0 {
-            "commit of another writer on an older snapshot".to_owned()
-        } else {
-            format!(
-                "commit of another writer on an older snapshot; {rejected} of its rows lost \
-                     against newer ones"
-            )
-        };
+        let lineage = self.merge_lineage(theirs, rejected);
         let prepared = self.merged_document(&sides, &schema, &deletes, &lineage).await?;
         match self.publish(&prepared, self.deadline()).await? {
             Published::Lost => Ok(false),
@@ -67,6 +61,43 @@ impl Table {
                 Ok(true)
             }
         }
+    }
+
+    /// [`Self::merge`] where rows have no ids.
+    async fn merge_by_rows(
+        &self,
+        base: Arc<Snapshot>,
+        theirs: &Arc<Snapshot>,
+        tip: &Arc<Snapshot>,
+    ) -> Result<bool> {
+        let base = self.with_all_columns(base).await?;
+        let schema = widen::union(&tip.schema, &theirs.schema);
+        let mut names = key_names(theirs, tip);
+        names.retain(|name| schema.field_with_name(name).is_ok());
+        let lineage = |rejected| self.merge_lineage(theirs, rejected);
+        let prepared = self.merged_by_rows(&base, theirs, tip, (&schema, &names), lineage).await?;
+        let published = self.publish(&prepared, self.deadline()).await?;
+        if matches!(published, Published::Won(_)) {
+            tracing::warn!(
+                table = %self.id, theirs = theirs.path,
+                "merged a commit that another writer made on an older snapshot"
+            );
+        }
+        Ok(matches!(published, Published::Won(_)))
+    }
+
+    fn merge_lineage(&self, theirs: &Snapshot, rejected: u64) -> Lineage {
+        let mut lineage = self.named(theirs.lineage.clone());
+        lineage.write_id = format!("merge-{}", lineage.write_id);
+        lineage.message = if rejected == 0 {
+            "commit of another writer on an older snapshot".to_owned()
+        } else {
+            format!(
+                "commit of another writer on an older snapshot; {rejected} of its rows lost \
+                     against newer ones"
+            )
+        };
+        lineage
     }
 
     async fn merged_document(
@@ -156,7 +187,7 @@ impl Table {
 
     /// Ids of their new rows whose key ours changed since the base.
     async fn lost_rows(&self, sides: &Sides<'_>, theirs_dead: &[i64]) -> Result<Vec<i64>> {
-        let names = key_names(sides);
+        let names = key_names(sides.theirs, sides.tip);
         let Ok(keys) = keys::key_schema(&sides.tip.schema, &names) else { return Ok(Vec::new()) };
         if names.is_empty() {
             return Ok(Vec::new());
@@ -217,11 +248,11 @@ fn sides<'a>(base: &'a Snapshot, theirs: &'a Snapshot, tip: &'a Arc<Snapshot>) -
 }
 
 /// Key columns: the configured ones, else those by which the other writer replaced rows.
-fn key_names(sides: &Sides<'_>) -> Vec<String> {
-    if !sides.tip.config.keys.is_empty() {
-        return sides.tip.config.keys.clone();
+fn key_names(theirs: &Snapshot, tip: &Snapshot) -> Vec<String> {
+    if !tip.config.keys.is_empty() {
+        return tip.config.keys.clone();
     }
-    let lineage = sides.theirs.document.get("lineage").and_then(serde_json::Value::as_object);
+    let lineage = theirs.document.get("lineage").and_then(serde_json::Value::as_object);
     let named = lineage.and_then(|lineage| json::list(lineage, "overwrite_columns").ok());
     named
         .unwrap_or_default()

@@ -15,12 +15,14 @@ pub mod stored;
 pub mod widen;
 pub mod write;
 
+mod by_key;
 mod cache;
 mod check;
 mod commit;
 mod compact;
 mod documents;
 mod edits;
+mod generation;
 mod group;
 mod heal;
 mod history;
@@ -30,7 +32,10 @@ mod keys;
 mod lifecycle;
 mod lock;
 mod merge;
+mod merge_rows;
+mod moved;
 mod origins;
+mod physical;
 mod plan;
 mod rebase;
 mod rebuild;
@@ -55,6 +60,7 @@ pub use changeset::{
 pub(crate) use check::age_text;
 pub use check::{Counts, Depth, Finding, Severity, TableReport};
 pub use compact::{COMPACT, CompactSettings, Compacted};
+pub use generation::{Generation, SystemColumns};
 pub use json::parse_object;
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
@@ -66,7 +72,7 @@ pub use travel::FileRun;
 pub use vacuum::{VACUUM, VacuumSettings, Vacuumed};
 pub use write::{HeldRows, NewFile, NewRows, RowWriter};
 
-use crate::catalog::SharedCatalog;
+use crate::catalog::{LockOwner, SharedCatalog};
 use crate::clock::SharedClock;
 use crate::error::Result;
 use crate::ident::TableId;
@@ -97,6 +103,8 @@ pub struct TableSettings {
     pub lock_ttl: Duration,
     /// How long a commit waits for somebody else's lock before it answers `Busy`.
     pub lock_wait: Duration,
+    /// Who takes the locks, if he does so in one life after the other.
+    pub lock_owner: Option<LockOwner>,
     /// How long a commit tries before it gives up; an open outcome is then `Unknown`.
     pub commit_deadline: Duration,
     /// Layouts of more pieces than this get an object of their own.
@@ -110,6 +118,7 @@ impl Default for TableSettings {
         Self {
             lock_ttl: Duration::from_secs(30),
             lock_wait: Duration::from_secs(10),
+            lock_owner: None,
             commit_deadline: Duration::from_secs(60),
             inline_pieces_max: layout::INLINE_PIECES_MAX,
             history_max: 100_000,
@@ -144,13 +153,15 @@ impl Table {
     /// digests a commit checks. `base` is the snapshot that the change is made against.
     ///
     /// # Errors
-    /// `Invalid` if a key column does not exist or a column name is kept for the system.
+    /// `Invalid` if a key column does not exist or a column name is kept for the system;
+    /// `Unsupported` if tables of this generation can only be read.
     pub fn writer(
         &self,
         base: &Snapshot,
         schema: &SchemaRef,
         keys: &[String],
     ) -> Result<RowWriter> {
+        base.generation.check_writable()?;
         RowWriter::new(self.writer_parts(base), schema, keys)
     }
 
@@ -160,6 +171,7 @@ impl Table {
             catalog: Arc::clone(&self.parts.catalog),
             clock: Arc::clone(&self.parts.clock),
             table: self.id.clone(),
+            system: base.system_columns(),
             row_ids_above: base.row_id_high_watermark,
         }
     }

@@ -10,6 +10,7 @@ use crate::table::Table;
 use crate::table::changeset::{ChangeSet, ConflictReason, Edit, OnExistingKey, RowConflict};
 use crate::table::deletes::DeadRows;
 use crate::table::edits::{self, Edited};
+use crate::table::generation::Generation;
 use crate::table::incoming::StoredRows;
 use crate::table::keys;
 use crate::table::layout::{self, Layout, Run};
@@ -17,7 +18,7 @@ use crate::table::rebase::{self, Moves, Rebase, Rebased};
 use crate::table::scan::conform;
 use crate::table::schema;
 use crate::table::snapshot::{DataFile, OnConflict, Snapshot, TableConfig};
-use crate::table::stored::{self, RowIds};
+use crate::table::stored::{self, is_derived};
 use crate::table::widen;
 use crate::table::write::{KeyDigester, NewFile};
 
@@ -102,6 +103,8 @@ impl Table {
             Ok(schema) => schema,
             Err(reason) => return Ok(Verdict::Conflict(vec![reason])),
         };
+        tip.generation.check_writable()?;
+        tip.generation.check_columns(&tip.schema, &schema)?;
         let nothing = change.edits.iter().all(|edit| edit.remove == 0 && edit.insert == 0);
         if nothing && schema == tip.schema && config == tip.config {
             return Ok(Verdict::Unchanged);
@@ -150,7 +153,7 @@ impl Table {
         // A file whose rows are all dead is dropped at once, as the Python library does it.
         let files: Vec<DataFile> =
             all.into_iter().filter(|file| alive.contains(file.path.as_ref())).collect();
-        let dead = self.dying(&edited, &files).await?;
+        let dead = self.dying(&edited, &files, tip.generation).await?;
         Ok(Plan::Ready(Box::new(Planned {
             schema,
             config,
@@ -191,38 +194,6 @@ impl Table {
             moved: &find,
         }
         .run(&change.edits)
-    }
-
-    /// Where rows went whose files another writer compacted since the base: rewritten files keep
-    /// the row ids (format spec section 6.2), so they hold ids from before the base's watermark.
-    async fn moved_rows(&self, base: &Snapshot, tip: &Snapshot) -> Result<MovedRows> {
-        let limit = i64::try_from(base.row_id_high_watermark).unwrap_or(i64::MAX);
-        let mut moved = MovedRows { limit, ..MovedRows::default() };
-        let kept: HashSet<&str> = tip.files.iter().map(|file| file.path.as_ref()).collect();
-        let known: HashSet<&str> = base.files.iter().map(|file| file.path.as_ref()).collect();
-        let vanished: Vec<&DataFile> =
-            base.files.iter().filter(|file| !kept.contains(file.path.as_ref())).collect();
-        if vanished.is_empty() {
-            return Ok(moved);
-        }
-        for file in tip.files.iter().filter(|file| !known.contains(file.path.as_ref())) {
-            let ids = self.row_ids(file).await?;
-            if ids.span(file.rows).is_some_and(|(lowest, _)| lowest > limit) {
-                continue;
-            }
-            for row in 0..u32::try_from(file.rows).unwrap_or(u32::MAX) {
-                if let Some(id) = ids.at(row).filter(|id| *id <= limit) {
-                    moved.now.insert(id, (Arc::clone(&file.path), row));
-                }
-            }
-            moved.rewritten.insert(Arc::clone(&file.path), ids);
-        }
-        if !moved.now.is_empty() {
-            for file in vanished {
-                moved.ids.insert(Arc::clone(&file.path), self.row_ids(file).await?);
-            }
-        }
-        Ok(moved)
     }
 
     /// Checks keys; conflicts, or moves that let new rows take the place of existing ones.
@@ -339,7 +310,12 @@ impl Table {
     }
 
     /// Ids of the removed rows of files that stay.
-    async fn dying(&self, edited: &Edited, files: &[DataFile]) -> Result<DeadRows> {
+    async fn dying(
+        &self,
+        edited: &Edited,
+        files: &[DataFile],
+        generation: Generation,
+    ) -> Result<DeadRows> {
         let by_path: HashMap<&str, &DataFile> =
             files.iter().map(|file| (file.path.as_ref(), file)).collect();
         let mut dead = DeadRows::default();
@@ -353,6 +329,12 @@ impl Table {
                         .with("file", &file.path)
                         .with("row", row)
                 })?;
+                if is_derived(id) && !generation.is_without_row_ids() {
+                    return Err(Error::unsupported(
+                        "row of a data file without row ids (SuperTable before 2.3)",
+                    )
+                    .with("file", &file.path));
+                }
                 dead.insert(&file.path, id);
             }
         }
@@ -366,36 +348,6 @@ struct KeyContext<'a> {
     tip: &'a Arc<Snapshot>,
     tip_layout: &'a Layout,
     schema: &'a SchemaRef,
-}
-
-/// Rows found again after a compaction.
-#[derive(Debug, Default)]
-struct MovedRows {
-    /// Highest row id of the base.
-    limit: i64,
-    /// Ids of the base's files that are gone.
-    ids: HashMap<Arc<str>, RowIds>,
-    /// Where rows with ids of the base are now.
-    now: HashMap<i64, (Arc<str>, u32)>,
-    /// Ids of the new files that hold some of them.
-    rewritten: HashMap<Arc<str>, RowIds>,
-}
-
-impl MovedRows {
-    fn find(&self, file: &str, row: u32) -> Option<(Arc<str>, u32)> {
-        self.now.get(&self.ids.get(file)?.at(row)?).cloned()
-    }
-
-    /// Whether a row of a new file may have been in the base.
-    fn is_old(&self, file: &str, row: u32) -> bool {
-        let id = self.rewritten.get(file).and_then(|ids| ids.at(row));
-        id.is_some_and(|id| id <= self.limit)
-    }
-
-    fn holds_only_old(&self, file: &str, rows: u64) -> bool {
-        let span = self.rewritten.get(file).and_then(|ids| ids.span(rows));
-        span.is_some_and(|(_, highest)| highest <= self.limit)
-    }
 }
 
 fn check_counts(change: &ChangeSet) -> Result<()> {

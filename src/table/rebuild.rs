@@ -171,7 +171,7 @@ impl Table {
         }
         let newest = self.with_all_columns(life.newest.clone()).await?;
         let newest = self.with_known_row_ids(newest).await?;
-        if !self.appear(&newest, Vec::new()).await? {
+        if !self.appear(&newest, Vec::new(), None).await? {
             // Somebody else was faster; the next run looks at what there is.
             return Err(Error::new(
                 ErrorKind::Busy,
@@ -194,8 +194,8 @@ impl Table {
         }
         let mut highest = 0;
         for file in snapshot.files.iter() {
-            let span = self.row_ids(file).await?.span(file.rows);
-            let last = span.and_then(|(_, last)| u64::try_from(last).ok());
+            let last = self.row_ids(file).await?.highest(file.rows);
+            let last = last.and_then(|last| u64::try_from(last).ok());
             highest = highest.max(last.unwrap_or_default());
         }
         let mut known = Snapshot::clone(&snapshot);

@@ -38,6 +38,19 @@ impl Table {
         done
     }
 
+    /// A rule that SuperTable 2.0 keeps under the table's name would be lost.
+    async fn check_rename(&self, tip: &Snapshot) -> Result<()> {
+        let ruled = tip.generation.is_without_row_ids() && self.shows_newest_only().await?;
+        if ruled {
+            return Err(Error::unsupported(
+                "table shows the newest row of each key only (dedup_on_read), a rule of \
+                 SuperTable 2.0 that is tied to its name",
+            )
+            .with("table", &self.id));
+        }
+        Ok(())
+    }
+
     fn sibling(&self, id: &TableId) -> Self {
         Self { parts: self.parts.clone(), id: id.clone() }
     }
@@ -55,6 +68,7 @@ impl Table {
         let deadline = self.deadline();
         while self.parts.clock.monotonic_ns() < deadline {
             let head = self.head(Look::Closely).await?.ok_or_else(|| self.no_table())?;
+            self.check_rename(&head.tip).await?;
             if self.parts.catalog.leaf(to).await?.is_some() {
                 return Err(taken(to));
             }
@@ -126,7 +140,9 @@ impl Table {
             if round > ROUNDS_MAX {
                 return Err(self.rolled_back());
             }
-            if !target.appear(&first, Vec::new()).await? && !target.descends_from(&first).await? {
+            if !target.appear(&first, Vec::new(), None).await?
+                && !target.descends_from(&first).await?
+            {
                 break;
             }
             if self.vanish(leaf, &requires, &audit).await? {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 use crate::error::{Error, Result};
+use crate::table::generation::SystemColumns;
 use crate::table::snapshot::JsonMap;
 
 /// System column: unique id of a row (format spec section 6.2).
@@ -386,13 +387,17 @@ pub fn shown_schema(schema: &Schema) -> Result<SchemaRef> {
 ///
 /// # Errors
 /// `Unsupported` if a column's type cannot be stored.
-pub fn to_document(schema: &Schema) -> Result<JsonMap> {
+pub fn to_document(schema: &Schema, system: SystemColumns) -> Result<JsonMap> {
     let mut out = JsonMap::new();
     for field in schema.fields() {
         out.insert(field.name().clone(), to_text(field.data_type())?.into());
     }
-    out.insert(ROW_ID.to_owned(), "Int64".into());
-    out.insert(TIMESTAMP.to_owned(), "Datetime(time_unit='us', time_zone='UTC')".into());
+    if system == SystemColumns::RowIdAndTime {
+        out.insert(ROW_ID.to_owned(), "Int64".into());
+    }
+    if system != SystemColumns::None {
+        out.insert(TIMESTAMP.to_owned(), "Datetime(time_unit='us', time_zone='UTC')".into());
+    }
     Ok(out)
 }
 

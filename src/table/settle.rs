@@ -85,7 +85,7 @@ impl Table {
             return Ok(None);
         }
         let walk = self.walk(Arc::clone(known)).await?;
-        if walk.end.is_some() || !self.appear(&walk.tip, Vec::new()).await? {
+        if walk.end.is_some() || !self.appear(&walk.tip, Vec::new(), None).await? {
             return Ok(None);
         }
         tracing::warn!(table = %self.id, version = walk.tip.version, "lost pointer restored");
@@ -318,7 +318,7 @@ impl Table {
     ) -> Result<Option<Bytes>> {
         let version = parse_leaf(&leaf.raw)?.version.saturating_add(1);
         let raw = leaf_bytes(version, snapshot);
-        let schema = schema::to_document(&snapshot.schema)?;
+        let schema = schema::to_document(&snapshot.schema, snapshot.system_columns())?;
         let swap = LeafSwap {
             table: self.id.clone(),
             expected: Some(leaf.raw.clone()),
@@ -328,6 +328,7 @@ impl Table {
             bump_root: true,
             audit,
             requires: None,
+            removes: None,
         };
         let outcome = match token {
             "" => self.parts.catalog.swap(swap).await?,

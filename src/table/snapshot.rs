@@ -7,6 +7,8 @@ use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use crate::ident::TableId;
+use crate::table::deletes::DeadRows;
+use crate::table::generation::{Generation, SystemColumns};
 use crate::table::layout::Layout;
 
 /// A JSON object as read, with its members in order.
@@ -17,6 +19,10 @@ pub type JsonMap = serde_json::Map<String, serde_json::Value>;
 pub struct Snapshot {
     /// The table.
     pub table: TableId,
+    /// Generation of the stored form.
+    pub generation: Generation,
+    /// Whether data files of a generation without row ids hold the time of the write.
+    pub keeps_time: bool,
     /// Version: 0 for the empty bootstrap, then one more per commit.
     pub version: u64,
     /// Object path of the snapshot document.
@@ -45,6 +51,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Columns that data files of this table have beside the user's.
+    pub fn system_columns(&self) -> SystemColumns {
+        match (self.generation.is_without_row_ids(), self.keeps_time) {
+            (true, false) => SystemColumns::None,
+            (true, true) => SystemColumns::Time,
+            (false, _) => SystemColumns::RowIdAndTime,
+        }
+    }
+
     /// Number of live rows: rows in the files less the deleted ones.
     pub fn rows(&self) -> u64 {
         let stored: u64 = self.files.iter().map(|file| file.rows).sum();
@@ -81,6 +96,8 @@ pub struct DataFile {
 pub enum Deletes {
     /// None.
     None,
+    /// Rows hidden by their keys (generations G1 and G2), as found in the data files.
+    ByKey(Arc<DeadRows>),
     /// Deletion-vector parts (generation G4; G3 has one part).
     Rows {
         /// Object paths of the parts.
@@ -95,6 +112,7 @@ impl Deletes {
     pub fn rows(&self) -> u64 {
         match self {
             Self::None => 0,
+            Self::ByKey(dead) => dead.len(),
             Self::Rows { rows, .. } => *rows,
         }
     }

@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Objects};
 use crate::table::schema::ROW_ID;
 use crate::table::snapshot::DataFile;
-use crate::table::write::LISTED_IDS_KEY;
+use crate::table::write::{FOOTER_IDS_KEY, LISTED_IDS_KEY, footer_ids};
 
 /// Bytes read at the end of a file in the hope that they hold the whole footer.
 const FOOTER_BYTES: usize = 32 << 10;
@@ -41,6 +41,22 @@ pub enum RowIds {
     Each(Arc<[i64]>),
 }
 
+/// Ids from here on were never given by a counter: they are those of files without row ids.
+const DERIVED: i64 = 1 << 62;
+
+/// The first id of a file that has none: the same for every gateway, and another one than that of
+/// any other file but for chance. The 32 lower bits count its rows.
+pub(crate) fn derived_ids(path: &str) -> i64 {
+    let digest = blake3::hash(path.as_bytes());
+    let half = digest.as_bytes().first_chunk::<4>().copied().unwrap_or_default();
+    DERIVED | (i64::from(u32::from_le_bytes(half) >> 2) << 32)
+}
+
+/// Whether an id is one of [`derived_ids`].
+pub(crate) fn is_derived(id: i64) -> bool {
+    id >= DERIVED
+}
+
 impl RowIds {
     /// The ids of a file's rows in order.
     pub(crate) fn of(ids: Vec<i64>) -> Self {
@@ -56,6 +72,14 @@ impl RowIds {
         match self {
             Self::From(first) => first.checked_add(i64::from(position)),
             Self::Each(ids) => ids.get(usize::try_from(position).ok()?).copied(),
+        }
+    }
+
+    /// Highest id of a file of `rows` rows that a counter gave.
+    pub(crate) fn highest(&self, rows: u64) -> Option<i64> {
+        match self {
+            Self::From(_) => self.span(rows).map(|(_, last)| last).filter(|id| !is_derived(*id)),
+            Self::Each(ids) => ids.iter().copied().filter(|id| !is_derived(*id)).max(),
         }
     }
 
@@ -169,11 +193,14 @@ pub async fn read_schema(objects: &Objects, file: &DataFile) -> Result<SchemaRef
 /// Reads the row ids of a data file.
 ///
 /// # Errors
-/// As [`read_columns`]; `Unsupported` if the file has none (format generations before G3).
+/// As [`read_columns`].
 pub async fn read_row_ids(objects: &Objects, file: &DataFile) -> Result<RowIds> {
     let builder = open(objects, file).await?;
     if let Some(first) = ascending(&builder) {
         return Ok(RowIds::From(first));
+    }
+    if builder.schema().index_of(ROW_ID).is_err() {
+        return in_footer(&builder, file);
     }
     drop(builder);
     let batches = read_columns(objects, file, &[ROW_ID]).await?;
@@ -193,6 +220,19 @@ fn row_id_values<'a>(column: &'a dyn Array, file: &DataFile) -> Result<&'a Int64
     match values {
         Some(values) if values.null_count() == 0 => Ok(values),
         _ => Err(Error::corrupt("row ids are not whole numbers").with("file", &file.path)),
+    }
+}
+
+/// The ids of a file without a column of them: those that our writer left in the footer, else ones
+/// that follow from the file's name.
+fn in_footer(builder: &Builder, file: &DataFile) -> Result<RowIds> {
+    let entries = builder.metadata().file_metadata().key_value_metadata();
+    let entry = entries.and_then(|entries| entries.iter().find(|e| e.key == FOOTER_IDS_KEY));
+    match entry.and_then(|entry| entry.value.as_deref()) {
+        None => Ok(RowIds::From(derived_ids(&file.path))),
+        Some(text) => footer_ids::decode(text, file.rows).ok_or_else(|| {
+            Error::corrupt("row ids in the footer cannot be read").with("file", &file.path)
+        }),
     }
 }
 

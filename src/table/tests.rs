@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use object_store::memory::InMemory;
 
 use super::*;
-use crate::catalog::EmbeddedCatalog;
+use crate::catalog::{EmbeddedCatalog, KeyLayout};
 use crate::clock::SystemClock;
 use crate::ident::At;
 use crate::store::fault::FaultStore;
@@ -21,6 +21,7 @@ mod commit;
 mod compact;
 mod faults;
 mod foreign;
+mod generations;
 mod lifecycle;
 mod together;
 mod vacuum;
@@ -62,7 +63,19 @@ impl Lab {
     }
 
     async fn with_super() -> Self {
-        let lab = Self::new();
+        Self::new().and_super().await
+    }
+
+    /// A lake in the key layout of SuperTable 2.0.
+    async fn in_v1() -> Self {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let catalog = EmbeddedCatalog::memory(clock).expect("catalogue opens");
+        let catalog = Arc::new(catalog.spelled(KeyLayout::V1));
+        Self { catalog, ..Self::new() }.and_super().await
+    }
+
+    async fn and_super(self) -> Self {
+        let lab = self;
         let id = TableId::parse("acme/shop/orders").expect("valid id").super_id();
         lab.catalog.create_organization(&id.organization).await.expect("organization");
         lab.catalog.create_super(&id, 1).await.expect("super table");

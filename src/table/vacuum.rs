@@ -110,8 +110,8 @@ impl Table {
     /// needs.
     ///
     /// # Errors
-    /// `NotFound` if there is no such table, `Corrupt` if its objects contradict each other (then
-    /// nothing is removed), `Busy`; those of store and catalogue. A vacuum that broke off is
+    /// `NotFound` if there is no such table, `Unsupported` in lakes of SuperTable before 2.3;
+    /// `Corrupt` if its objects contradict each other (then nothing is removed), `Busy`; those of store and catalogue. A vacuum that broke off is
     /// finished by the next one.
     pub async fn vacuum(
         &self,
@@ -120,6 +120,11 @@ impl Table {
         audit: Vec<AuditFields>,
     ) -> Result<Vacuumed> {
         let mut head = self.head(Look::Closely).await?.ok_or_else(|| self.no_table())?;
+        if head.tip.generation.is_without_row_ids() {
+            // Their library follows names of its own, and knows no stubs.
+            return Err(Error::unsupported("tables of SuperTable before 2.3 are not vacuumed")
+                .with("table", &self.id));
+        }
         let now = self.store_now().await?;
         let ago = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(now));
         let (expires, strays) = (ago(settings.older_than), ago(settings.strays_older_than));

@@ -18,17 +18,19 @@ use crate::clock::{SharedClock, now_ms, random_hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::TableId;
 use crate::store::{self, Objects, PutCreate, Retries};
+use crate::table::generation::SystemColumns;
 use crate::table::scan::conform;
 use crate::table::snapshot::DataFile;
 
 mod encode;
+pub(crate) mod footer_ids;
 mod kept;
 mod key;
 #[cfg(test)]
 mod tests;
 
 use encode::{EncodedFile, Encoder, FILE_ROWS_MAX};
-pub(crate) use encode::{LISTED_IDS_KEY, block_rows_for};
+pub(crate) use encode::{FOOTER_IDS_KEY, LISTED_IDS_KEY, block_rows_for};
 pub(crate) use kept::KeptRows;
 pub use key::KeyDigester;
 
@@ -115,6 +117,8 @@ pub struct WriterParts {
     pub clock: SharedClock,
     /// The table.
     pub table: TableId,
+    /// Columns beside the user's.
+    pub system: SystemColumns,
     /// Highest row id that is known to be taken; new ones lie above it.
     pub row_ids_above: u64,
 }
@@ -261,7 +265,8 @@ impl RowWriter {
                 let rows_max = row_ids.min(FILE_ROWS_MAX);
                 let first = reserve(&self.parts, rows_max).await?;
                 let (schema, written_us) = (&self.schema, self.written_us);
-                Box::new(Encoder::new(schema, first, rows_max, written_us, &batches)?)
+                let system = self.parts.system;
+                Box::new(Encoder::new(schema, system, first, rows_max, written_us, &batches)?)
             }
         };
         let keys = self.keys.take();
@@ -341,7 +346,11 @@ async fn store_file(parts: &WriterParts, file: EncodedFile) -> Result<NewFile> {
     let written_ns = parts.clock.monotonic_ns();
     for _ in 0..NAMES_TRIED {
         let clock = parts.clock.as_ref();
-        let path = store::layout::data_file(&parts.table, now_ms(clock), &random_hex(clock));
+        let (now, hex) = (now_ms(clock), random_hex(clock));
+        let path = match file.by_day {
+            true => store::layout::data_file(&parts.table, now, &hex),
+            false => store::layout::data_file_without_day(&parts.table, now, &hex),
+        };
         let retries = Retries::standard(Arc::clone(&parts.clock));
         let put = store::put_unique(&parts.objects, &path, bytes.clone(), &retries);
         match put.await? {
@@ -384,7 +393,8 @@ fn count(len: usize) -> Result<u64> {
 #[cfg(test)]
 pub(crate) fn file_bytes(batch: &RecordBatch, first_row_id: u64, block_rows: u32) -> Vec<u8> {
     let schema = encode::nullable(&batch.schema());
-    let file = Encoder::with_blocks(&schema, first_row_id, FILE_ROWS_MAX, 1, block_rows)
+    let system = SystemColumns::RowIdAndTime;
+    let file = Encoder::with_blocks(&schema, system, first_row_id, FILE_ROWS_MAX, 1, block_rows)
         .and_then(|mut encoder| {
             encoder.write(batch)?;
             encoder.close()

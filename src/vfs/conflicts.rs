@@ -1,6 +1,7 @@
 //! Rows on which two writers disagree, as the author of a refused save is told of them.
 
-use super::plan::{Planned, count_lines, rejection};
+use super::chunks::{Lines, count_lines};
+use super::plan::{Planned, rejection};
 use super::text::Frozen;
 use crate::csv::Rejection;
 use crate::error::Result;
@@ -20,20 +21,25 @@ pub(super) struct Sides<'a> {
 }
 
 impl Planned {
-    /// A conflict as one refused row of the staged text.
+    /// A conflict as one refused row of the staged text, whose known lines `lines` are.
     ///
     /// # Errors
     /// As reading the texts.
-    pub(super) async fn conflict(&self, row: &RowConflict, sides: &Sides<'_>) -> Result<Rejection> {
+    pub(super) async fn conflict(
+        &self,
+        row: &RowConflict,
+        sides: &Sides<'_>,
+        lines: &mut Lines,
+    ) -> Result<Rejection> {
         let mut told = conflict_rejection(row.reason);
         if let Some(new_row) = row.new_row {
-            (told.line, told.row) = self.find(new_row, sides.text).await?;
+            (told.line, told.row) = self.find(new_row, sides.text, lines).await?;
         }
         match row.reason {
             ConflictReason::ChangedByOther => self.three_values(row, sides, &mut told).await?,
             _ => {
                 let other = match (row.twin, row.current_row) {
-                    (Some(twin), _) => Some(self.find(twin, sides.text).await?.0),
+                    (Some(twin), _) => Some(self.find(twin, sides.text, lines).await?.0),
                     (None, Some(ordinal)) => Some(line_of(sides.current, ordinal).await?),
                     (None, None) => None,
                 };

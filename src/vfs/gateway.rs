@@ -3,6 +3,7 @@
 //! (create, remove, rename) and `info` (small files).
 
 use std::collections::{HashMap, HashSet};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,7 @@ use super::scratch::Scratch;
 use super::slot::{BIRTH, Slot};
 use super::staged::StagingArea;
 use super::{Caller, FileTime, FsError, FsResult, Handle, Verifier};
-use crate::clock::SharedClock;
+use crate::clock::{Clock, SharedClock, random_hex};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::lake::{Lake, Principal, SuperId, TableId};
@@ -69,7 +70,8 @@ impl Vfs {
     /// `Busy` if another process uses the state directory; as the lake's and the local file
     /// system's.
     pub async fn open(lake: Lake, settings: &Settings, clock: SharedClock) -> Result<Arc<Self>> {
-        let lock = take_state_directory(&settings.state)?;
+        let mut lock = take_state_directory(&settings.state)?;
+        lake.take_locks_as(&lock_owner(&mut lock, clock.as_ref())?);
         let staged = settings.state.join("staged");
         make_private_directory(&staged)?;
         make_private_directory(&settings.state.join("rejected"))?;
@@ -252,10 +254,26 @@ pub(crate) fn make_private_directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The name under which every process with this state directory takes the locks of tables; it is
+/// kept in the directory's lock file.
+fn lock_owner(file: &mut std::fs::File, clock: &dyn Clock) -> Result<String> {
+    let mut text = Vec::new();
+    file.rewind()?;
+    Read::by_ref(file).take(64).read_to_end(&mut text)?;
+    let mut name = String::from_utf8_lossy(&text).into_owned();
+    if name.len() != 16 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        name = random_hex(clock);
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(name.as_bytes())?;
+    }
+    Ok(name)
+}
+
 /// Makes the state directory and keeps other processes out of it.
 fn take_state_directory(path: &Path) -> Result<std::fs::File> {
     make_private_directory(path).map_err(|error| error.with("state directory", path.display()))?;
-    let lock = super::staged::private().write(true).open(path.join("lock"))?;
+    let lock = super::staged::private().read(true).write(true).open(path.join("lock"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
         |error| {
             Error::new(

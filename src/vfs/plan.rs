@@ -1,22 +1,20 @@
 //! The comparison of a staged text with its base, in a thread that may block: hunks of records,
 //! parsed into rows, trimmed of what means the same, as edits of a change set.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::chunks::{Chunks, Lines, count_lines};
+use super::exact::Exact;
+use super::respelled::{Compared, Part, Respelled};
 use super::text::{BlockingText, Frozen};
-use crate::csv::{self, Hunk, Parser, RecordSplitter, Records, Rejection, Text, TypeInference};
+use crate::csv::{self, Hunk, Parser, Records, Rejection, Text, TypeInference};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{ConflictReason, CsvView, Edit, RowConflict};
-
-/// Text parsed at once, in bytes.
-const CHUNK: usize = 1 << 20;
-/// A hunk up to this size is compared again in canonical spelling.
-const RESPELL_BYTES_MAX: u64 = 64 << 20;
 
 /// What is to be compared.
 pub(super) struct Plan {
@@ -34,6 +32,8 @@ pub(super) struct Plan {
     pub(super) names: Vec<String>,
     /// The target's columns.
     pub(super) schema: SchemaRef,
+    /// The columns whose values must come through a change of types.
+    pub(super) retyped: Option<SchemaRef>,
     /// Whether its header line is the canonical one.
     pub(super) header_same: bool,
     /// Takes the new rows.
@@ -76,6 +76,8 @@ pub(super) struct Planned {
 pub(super) fn plan(request: Plan) -> Result<Planned, PlanError> {
     let parser = Parser::new(&request.names, &request.schema)
         .map_err(|rejection| PlanError::Rejected(vec![rejection]))?;
+    let exact = request.retyped.as_ref().map(|old| Exact::new(&request.names, old)).transpose();
+    let exact = exact.map_err(|rejection| PlanError::Rejected(vec![rejection]))?;
     let mut hunks = request.hunks();
     let mut work = Work {
         planned: Planned {
@@ -86,6 +88,8 @@ pub(super) fn plan(request: Plan) -> Result<Planned, PlanError> {
         rejections: Vec::new(),
         new_rows: 0,
         parser,
+        lines: Lines::default(),
+        exact,
         request,
     };
     // Hunks are worked off as they are found: a text may have millions of them.
@@ -161,89 +165,98 @@ impl Plan {
     }
 }
 
+/// A hunk as far as it is worked off.
+struct Told<'a> {
+    hunk: &'a Hunk,
+    /// Ordinal of its first row in the base.
+    at: u64,
+    /// Rows sent of it.
+    inserted: u64,
+}
+
 struct Work {
     planned: Planned,
     rejections: Vec<Rejection>,
     new_rows: u64,
     parser: Parser,
+    lines: Lines,
+    exact: Option<Exact>,
     request: Plan,
 }
 
 impl Work {
     fn hunk(&mut self, hunk: &Hunk) -> Result<(), PlanError> {
         let at = self.request.ordinal(hunk.base.start)?;
-        let len = hunk.edited.end - hunk.edited.start;
-        if hunk.edited.is_empty() {
-            self.edit(at, hunk.base_records, 0);
-            return Ok(());
-        }
-        if hunk.base_records > 0 && len <= RESPELL_BYTES_MAX && self.request.base.is_some() {
-            return self.respelled(hunk, at);
-        }
         let before = self.new_rows;
-        let mut inserted = 0_u64;
+        let replaced = self.request.base.clone().filter(|_| hunk.base_records > 0);
         let mut reader = Chunks::new(hunk.edited.clone());
         while let Some((start, chunk)) = reader.next(&mut self.request.text)? {
             let Some(batch) = self.parse(&chunk, start)? else { continue };
-            let (text, _) = canonical(&batch)?;
-            self.planned.same_text &= text == chunk[..];
-            self.planned.places.push((before + inserted, start));
-            inserted += rows_of(&batch);
-            self.send(batch)?;
+            let (text, ends) = canonical(&batch)?;
+            if text != chunk {
+                self.planned.same_text = false;
+                if let Some(base) = &replaced {
+                    let mut respelled = self.respelled()?;
+                    respelled.push(start, &chunk, batch, (text, ends));
+                    let told = Told { hunk, at, inserted: self.new_rows - before };
+                    return self.respell(base, &told, reader, respelled);
+                }
+            }
+            self.insert(batch, start)?;
         }
-        self.new_rows = before + inserted;
-        self.edit(at, hunk.base_records, inserted);
+        self.edit(at, hunk.base_records, self.new_rows - before);
         Ok(())
     }
 
-    /// A hunk that replaces rows: what only differs in spelling is no change.
-    fn respelled(&mut self, hunk: &Hunk, at: u64) -> Result<(), PlanError> {
-        let mut reader = Chunks::new(hunk.edited.clone());
-        let mut batches = Vec::new();
-        let mut text = Vec::new();
-        let mut ends = Vec::new();
+    fn respelled(&self) -> Result<Respelled, PlanError> {
+        let parser = Parser::new(&self.request.names, &self.request.schema)
+            .map_err(|rejection| PlanError::Rejected(vec![rejection]))?;
+        Ok(Respelled::new(self.request.text.clone(), parser))
+    }
+
+    /// The rest of a hunk that replaces rows and is spelled in another way than the table: what
+    /// only differs in spelling is no change.
+    fn respell(
+        &mut self,
+        base: &Arc<CsvView>,
+        told: &Told<'_>,
+        mut reader: Chunks,
+        mut respelled: Respelled,
+    ) -> Result<(), PlanError> {
         while let Some((start, chunk)) = reader.next(&mut self.request.text)? {
             let Some(batch) = self.parse(&chunk, start)? else { continue };
-            let (canonical, row_ends) = canonical(&batch)?;
-            self.planned.same_text &= canonical == chunk[..];
-            let shift = u64::try_from(text.len()).unwrap_or(u64::MAX);
-            ends.extend(row_ends.iter().map(|end| shift + u64::from(*end)));
-            text.extend_from_slice(&canonical);
-            batches.push(batch);
+            let text = canonical(&batch)?;
+            respelled.push(start, &chunk, batch, text);
         }
         if !self.rejections.is_empty() {
             return Ok(());
         }
-        let rows = arrow::compute::concat_batches(&self.request.schema, &batches)
-            .map_err(|error| Error::internal("join the rows of a save").caused_by(error))?;
-        let mut base = Slice::new(self.read_base(hunk)?);
-        let mut edited = Slice::new(text.into());
-        let mut found = Vec::new();
-        csv::diff(&mut base, 0, &mut edited, 0, &mut |hunk| {
-            found.push(hunk);
+        let respelled = RefCell::new(respelled);
+        // Rows of the hunk that were sent and stand in no edit yet.
+        let mut sent = told.inserted;
+        let mut part = Part::new(base, told.hunk.base.clone());
+        csv::diff(&mut part, 0, &mut Compared(&respelled), 0, &mut |inner| {
+            let start = self.request.ordinal(told.hunk.base.start + inner.base.start)?;
+            let start = start.min(told.at + told.hunk.base_records);
+            if inner.base.start > 0 {
+                self.edit(told.at, 0, std::mem::take(&mut sent));
+            }
+            let before = self.new_rows;
+            let mut rows = respelled.borrow_mut();
+            rows.pieces(inner.edited, &mut |piece| self.insert(piece.rows, piece.offset))?;
+            let inserted = std::mem::take(&mut sent) + (self.new_rows - before);
+            self.edit(start, inner.base_records, inserted);
             Ok(())
         })?;
-        for inner in found {
-            let start = self.request.ordinal(hunk.base.start + inner.base.start)?;
-            let start = start.min(at + hunk.base_records);
-            let first = row_of(&ends, inner.edited.start);
-            let last = row_of(&ends, inner.edited.end);
-            if last > first {
-                let batch = rows.slice(first, last - first);
-                self.planned.places.push((self.new_rows, hunk.edited.start));
-                self.new_rows += rows_of(&batch);
-                self.send(batch)?;
-            }
-            let insert = u64::try_from(last - first).unwrap_or(u64::MAX);
-            self.edit(start, inner.base_records, insert);
-        }
+        self.edit(told.at, 0, sent);
         Ok(())
     }
 
-    fn read_base(&self, hunk: &Hunk) -> Result<Bytes> {
-        let Some(base) = &self.request.base else { return Ok(Bytes::new()) };
-        let parts = self.request.runtime.block_on(base.read_at(hunk.base.clone()))?;
-        Ok(parts.concat().into())
+    /// Sends rows of which the first begins at `offset` of the text.
+    fn insert(&mut self, rows: RecordBatch, offset: u64) -> Result<()> {
+        self.planned.places.push((self.new_rows, offset));
+        self.new_rows += rows_of(&rows);
+        self.send(rows)
     }
 
     fn edit(&mut self, at: u64, remove: u64, insert: u64) {
@@ -257,19 +270,24 @@ impl Work {
 
     /// Parses whole records; `None` if rows are refused (they are noted).
     fn parse(&mut self, text: &[u8], offset: u64) -> Result<Option<RecordBatch>, PlanError> {
-        match self.parser.parse(text, 1) {
-            Ok(batch) if self.rejections.is_empty() => Ok(Some(batch)),
-            Ok(_) => Ok(None),
-            Err(found) => {
-                let lines = lines_before(&mut self.request.text, offset)?;
-                let room = csv::REJECTIONS_KEPT.saturating_sub(self.rejections.len());
-                self.rejections.extend(found.into_iter().take(room).map(|mut rejection| {
-                    rejection.line += lines;
-                    rejection
-                }));
-                Ok(None)
+        let found = match self.parser.parse(text, 1) {
+            Ok(batch) => {
+                let lost =
+                    self.exact.as_mut().map(|exact| exact.check(text, &batch)).transpose()?;
+                match lost.flatten() {
+                    None => return Ok(self.rejections.is_empty().then_some(batch)),
+                    Some(lost) => vec![lost],
+                }
             }
-        }
+            Err(found) => found,
+        };
+        let lines = self.lines.before(&mut self.request.text, offset)?;
+        let room = csv::REJECTIONS_KEPT.saturating_sub(self.rejections.len());
+        self.rejections.extend(found.into_iter().take(room).map(|mut rejection| {
+            rejection.line += lines;
+            rejection
+        }));
+        Ok(None)
     }
 
     fn send(&self, batch: RecordBatch) -> Result<()> {
@@ -304,14 +322,18 @@ impl Planned {
         if rows.iter().any(by_other) { ErrorKind::Conflict } else { ErrorKind::Invalid }
     }
 
-    /// Line and text of a new row.
-    pub(super) async fn find(&self, new_row: u64, text: &Frozen) -> Result<(u64, Vec<u8>)> {
+    /// Line and text of a new row; `lines` are those of `text`.
+    pub(super) async fn find(
+        &self,
+        new_row: u64,
+        text: &Frozen,
+        lines: &mut Lines,
+    ) -> Result<(u64, Vec<u8>)> {
         let index = self.places.partition_point(|(first, _)| *first <= new_row);
         let Some((first, offset)) = index.checked_sub(1).and_then(|i| self.places.get(i)) else {
             return Ok((0, Vec::new()));
         };
-        let before = text.read_all(0..*offset).await?;
-        let mut line = 1 + count_lines(&before);
+        let mut line = 1 + lines.before_in(text, *offset).await?;
         let window = text.read_all(*offset..offset.saturating_add(8 << 20)).await?;
         let mut rest = &window[..];
         for _ in *first..new_row {
@@ -365,7 +387,7 @@ pub(super) fn check(
     let mut parser =
         Parser::new(names, schema).map_err(|rejection| PlanError::Rejected(vec![rejection]))?;
     let mut chunks = Chunks::new(body..text.len());
-    let mut line = 1 + lines_before(text, body)?;
+    let mut line = 1 + Lines::default().before(text, body)?;
     while let Some((_, chunk)) = chunks.next(text)? {
         if let Err(rejections) = parser.parse(&chunk, line) {
             return Err(PlanError::Rejected(rejections));
@@ -384,95 +406,9 @@ fn rows_of(batch: &RecordBatch) -> u64 {
     u64::try_from(batch.num_rows()).unwrap_or(u64::MAX)
 }
 
-/// Index of the row that begins at `offset` of a text whose rows end at `ends`.
-fn row_of(ends: &[u64], offset: u64) -> usize {
-    ends.partition_point(|end| *end <= offset)
-}
-
 fn canonical(batch: &RecordBatch) -> Result<(Vec<u8>, Vec<u32>)> {
     let mut text = Vec::new();
     let mut ends = Vec::new();
     csv::render(batch, &mut text, &mut ends)?;
     Ok((text, ends))
-}
-
-/// Number of line ends.
-pub(super) fn count_lines(text: &[u8]) -> u64 {
-    u64::try_from(memchr::memchr_iter(b'\n', text).count()).unwrap_or(u64::MAX)
-}
-
-fn lines_before(text: &mut BlockingText, end: u64) -> Result<u64> {
-    let mut at = 0;
-    let mut lines = 0;
-    while at < end {
-        let wanted = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
-        let part = text.read(at, wanted)?;
-        if part.is_empty() {
-            break;
-        }
-        lines += count_lines(&part);
-        at += u64::try_from(part.len()).unwrap_or(u64::MAX);
-    }
-    Ok(lines)
-}
-
-/// Reads a range of the text in chunks of whole records.
-struct Chunks {
-    at: u64,
-    end: u64,
-    pending: Vec<u8>,
-}
-
-impl Chunks {
-    fn new(range: std::ops::Range<u64>) -> Self {
-        Self { at: range.start, end: range.end, pending: Vec::new() }
-    }
-
-    fn next(&mut self, text: &mut BlockingText) -> Result<Option<(u64, Vec<u8>)>> {
-        let mut wanted = CHUNK;
-        loop {
-            while self.pending.len() < wanted && self.at < self.end {
-                let left = usize::try_from(self.end - self.at).unwrap_or(CHUNK);
-                let part = text.read(self.at, left.min(CHUNK))?;
-                if part.is_empty() {
-                    return Err(Error::internal("the staged text became shorter"));
-                }
-                self.at += u64::try_from(part.len()).unwrap_or(u64::MAX);
-                self.pending.extend_from_slice(&part);
-            }
-            let start = self.at - u64::try_from(self.pending.len()).unwrap_or(0);
-            if self.at >= self.end {
-                let rest = std::mem::take(&mut self.pending);
-                return Ok((!rest.is_empty()).then_some((start, rest)));
-            }
-            let whole = RecordSplitter::new().last_end(&self.pending).unwrap_or(0);
-            if whole > 0 {
-                let rest = self.pending.split_off(whole);
-                return Ok(Some((start, std::mem::replace(&mut self.pending, rest))));
-            }
-            // A record longer than a chunk: take more.
-            wanted = self.pending.len() + CHUNK;
-        }
-    }
-}
-
-/// A text in memory.
-struct Slice(Bytes);
-
-impl Slice {
-    fn new(bytes: Bytes) -> Self {
-        Self(bytes)
-    }
-}
-
-impl Text for Slice {
-    fn len(&self) -> u64 {
-        u64::try_from(self.0.len()).unwrap_or(u64::MAX)
-    }
-
-    fn read(&mut self, offset: u64, max: usize) -> Result<Bytes> {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len());
-        let end = start.saturating_add(max).min(self.0.len());
-        Ok(self.0.slice(start..end))
-    }
 }

@@ -119,6 +119,26 @@ impl Vfs {
         }
     }
 
+    /// Records why a configuration was not taken; the error for the call.
+    pub(super) async fn refuse_config(
+        &self,
+        caller: &Caller,
+        table: &TableId,
+        rejections: &[Rejection],
+    ) -> Error {
+        let attempt = self.new_attempt();
+        let mut template = self.template(caller, table, &attempt, "", ErrorKind::Invalid);
+        "config.toml".clone_into(&mut template.file);
+        let refusals: Vec<Refusal> =
+            rejections.iter().map(|rejection| describe(&template, rejection)).collect();
+        if let Err(error) = self.lake.record_refusals(table, &refusals).await {
+            tracing::warn!(%table, %error, "the reason of a refusal is only here");
+        }
+        self.generated_changed();
+        let reason = rejections.first().map_or_else(|| "refused".to_owned(), Rejection::to_string);
+        Error::invalid(reason).with("table", table).with("attempt", attempt)
+    }
+
     /// Refuses a name that looks like a table and cannot be one.
     pub(super) async fn refuse_name(&self, caller: &Caller, id: &SuperId, name: &[u8]) -> FsError {
         let name = String::from_utf8_lossy(name).into_owned();

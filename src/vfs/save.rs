@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use tokio::sync::mpsc;
 
+use super::chunks::Lines;
 use super::conflicts::Sides;
 use super::plan::{Plan, PlanError, Planned, check, infer, plan, record_end, rejection};
 use super::text::{BlockingText, Frozen, SameBase};
@@ -82,6 +83,21 @@ struct Target {
     base: Option<Arc<CsvView>>,
     changed: bool,
     config: Option<TableConfig>,
+    /// The columns before, if their types are to change and nothing else.
+    retyped: Option<SchemaRef>,
+}
+
+impl Target {
+    /// The columns of the base.
+    fn unchanged(base: &Arc<CsvView>) -> Self {
+        Self {
+            schema: Arc::clone(base.schema()),
+            base: Some(Arc::clone(base)),
+            changed: false,
+            config: None,
+            retyped: None,
+        }
+    }
 }
 
 /// Longest header line, in bytes.
@@ -98,15 +114,39 @@ impl Save<'_> {
             return self.create(&names, body).await;
         };
         let target = match self.added_from {
-            Some(_) => Target {
-                schema: Arc::clone(base.schema()),
-                base: Some(Arc::clone(&base)),
-                changed: false,
-                config: None,
-            },
+            Some(_) => Target::unchanged(&base),
             None => self.target(&base, &names, body).await?,
         };
-        let (planned, rows) = self.collect(&target, &names, body).await?;
+        self.store(&base, target, &names, body).await
+    }
+
+    /// Writes the text's rows, all of them, in columns of other types.
+    ///
+    /// # Errors
+    /// As [`Save::run`].
+    pub(super) async fn retype(
+        self,
+        schema: SchemaRef,
+        config: Option<TableConfig>,
+    ) -> SaveResult<Saved> {
+        let Some(base) = self.base.clone() else {
+            return Err(Error::internal("a new table has no types to change").into());
+        };
+        let (names, body) = self.header().await?;
+        let retyped = Some(Arc::clone(base.schema()));
+        let target = Target { schema, base: None, changed: true, config, retyped };
+        self.store(&base, target, &names, body).await
+    }
+
+    /// Compares, parses and commits against what the author had read.
+    async fn store(
+        &self,
+        base: &Arc<CsvView>,
+        target: Target,
+        names: &[String],
+        body: u64,
+    ) -> SaveResult<Saved> {
+        let (planned, rows) = self.collect(&target, names, body).await?;
         if planned.edits.is_empty() && !target.changed {
             return Ok(Saved {
                 snapshot: Arc::clone(base.snapshot()),
@@ -124,7 +164,7 @@ impl Save<'_> {
         };
         let operation = planned.operation(target.changed);
         let outcome = self.commit(change, operation).await?;
-        self.finish(&base, &planned, outcome).await
+        self.finish(base, &planned, outcome).await
     }
 
     async fn finish(
@@ -142,8 +182,9 @@ impl Save<'_> {
                 let mut rejections = Vec::new();
                 let current = self.lake.view_of(&current).await?;
                 let sides = Sides { base, current: &current, text: &self.text };
+                let mut lines = Lines::default();
                 for row in rows.iter().take(csv::REJECTIONS_KEPT) {
-                    rejections.push(planned.conflict(row, &sides).await?);
+                    rejections.push(planned.conflict(row, &sides, &mut lines).await?);
                 }
                 let kind = planned.conflict_kind(&rows);
                 Err(SaveError::Refused(kind, rejections))
@@ -196,7 +237,7 @@ impl Save<'_> {
             let same_text = self.same_bytes(base.header()).await?;
             return Ok(Saved { snapshot, same_text, same_rows: true });
         }
-        let target = Target { schema, base: Some(Arc::clone(&base)), changed: false, config: None };
+        let target = Target::unchanged(&base);
         let (planned, rows) = self.collect(&target, names, body).await?;
         let change = ChangeSet {
             base: snapshot,
@@ -267,12 +308,7 @@ impl Save<'_> {
         let untyped = base.rows() == 0
             && schema.fields().iter().any(|field| *field.data_type() == DataType::Null);
         if old == names && !untyped {
-            return Ok(Target {
-                schema: Arc::clone(schema),
-                base: Some(Arc::clone(base)),
-                changed: false,
-                config: None,
-            });
+            return Ok(Target::unchanged(base));
         }
         if !names.iter().any(|name| old.contains(&name.as_str())) && base.rows() > 0 {
             return Err(refuse(header_lost(
@@ -300,7 +336,7 @@ impl Save<'_> {
         } else {
             None
         };
-        Ok(Target { schema: new_schema, base, changed: true, config })
+        Ok(Target { schema: new_schema, base, changed: true, config, retyped: None })
     }
 
     /// Runs the plan in a blocking thread while its rows are written here.
@@ -323,6 +359,7 @@ impl Save<'_> {
             added_from: self.added_from,
             names: names.to_vec(),
             schema: Arc::clone(&target.schema),
+            retyped: target.retyped.clone(),
             header_same: self.header_same(target, body).await?,
             sender,
             runtime: tokio::runtime::Handle::current(),

@@ -201,10 +201,7 @@ impl Vfs {
         slot: &Slot,
         handle: Handle,
     ) -> FsResult<Attr> {
-        let key = slot.key(caller, handle);
-        if !slot.is_held(&key) {
-            self.opened(slot, &key);
-        }
+        self.reopened(caller, slot, handle);
         let shown = self.shown(caller, slot, handle, Strict::Yes).await?;
         self.attr_of(slot, handle.inode, &shown).await
     }

@@ -32,6 +32,19 @@ impl Frozen {
         Self { content: file.content().clone(), data: file.data(), base }
     }
 
+    /// A snapshot's text as it is.
+    ///
+    /// # Errors
+    /// As opening the file of no bytes, which stands for what is staged.
+    pub(super) fn of(view: &Arc<CsvView>) -> Result<Self> {
+        let size = view.len();
+        Ok(Self {
+            content: Content { size, base_limit: size, ..Content::default() },
+            data: Arc::new(File::open("/dev/null")?),
+            base: Some(Arc::clone(view)),
+        })
+    }
+
     /// Size in bytes.
     pub(super) fn len(&self) -> u64 {
         self.content.size

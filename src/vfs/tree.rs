@@ -131,7 +131,12 @@ impl Vfs {
             match self.table_entry(caller, &slot).await {
                 Err(FsError::Lake(error))
                     if error.kind() == ErrorKind::NotFound && name == b"errors.csv" => {}
-                other => return other,
+                Ok(entry) => {
+                    // A client that has to look the name up opens the file without more asking.
+                    self.reopened(caller, &slot, entry.handle);
+                    return Ok(entry);
+                }
+                Err(error) => return Err(error),
             }
         }
         let child = self.child(caller, &node, name).await?.ok_or_else(FsError::not_found)?;

@@ -6,7 +6,7 @@
 
 use super::gateway::Vfs;
 use super::slot::{Edit, EditKey, Slot, Trigger, Verdict};
-use super::{FsError, FsResult};
+use super::{Caller, FsError, FsResult, Handle};
 use crate::error::{Error, ErrorKind};
 use std::sync::PoisonError;
 
@@ -77,9 +77,13 @@ impl Vfs {
         Some(again(verdict))
     }
 
-    /// Notes that the file was opened anew: the next writes are another save.
-    pub(super) fn opened(&self, slot: &Slot, key: &EditKey) {
-        if let Some(verdict) = slot.state().verdicts.get_mut(key) {
+    /// Notes that a client has asked for a table as it does when it opens the file: its next writes
+    /// are another save. One that has it open through FUSE says so itself.
+    pub(super) fn reopened(&self, caller: &Caller, slot: &Slot, handle: Handle) {
+        let key = slot.key(caller, handle);
+        if !slot.is_held(&key)
+            && let Some(verdict) = slot.state().verdicts.get_mut(&key)
+        {
             verdict.replaced = false;
         }
     }

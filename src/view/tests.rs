@@ -121,6 +121,8 @@ impl Lab {
         let shown: u64 = layout.pieces.iter().map(|piece| u64::from(piece.rows)).sum();
         Arc::new(Snapshot {
             table: TableId::parse("a/b/c").expect("id"),
+            generation: crate::table::Generation::G4,
+            keeps_time: false,
             version: 1,
             path: format!("snapshot {}", layout.pieces.len()),
             committed_ms: 0,

@@ -39,6 +39,7 @@ pub(crate) fn swap(id: &TableId, expected: Option<&Bytes>, new: Option<&Bytes>) 
         bump_root: true,
         audit: Vec::new(),
         requires: None,
+        removes: None,
     }
 }
 
@@ -167,6 +168,7 @@ pub(crate) async fn a_swap_happens_only_with_what_it_requires(
     let key = DocKey::Trash(id.super_id(), "orders_1".to_owned());
     let remove = |requires: Required| LeafSwap {
         requires: Some(requires),
+        removes: None,
         ..swap(&id, Some(&leaf.into()), None)
     };
     let still = SwapOutcome::Moved { current: Some(Leaf { raw: leaf.into() }) };
@@ -328,17 +330,17 @@ pub(crate) async fn a_lock_has_one_holder_until_it_expires(
     two: &SharedCatalog,
 ) {
     let id = table("acme/shop/orders");
-    let (short, long) = (Duration::from_millis(2_000), Duration::from_secs(60));
+    let (short, long) = (Duration::from_secs(6), Duration::from_secs(60));
     assert!(one.acquire(&id, "a", short).await.expect("lock"));
     assert!(one.acquire(&id, "a", short).await.expect("lock"), "again by the same token");
     assert!(!two.acquire(&id, "b", long).await.expect("lock"));
     assert!(!two.renew(&id, "b", long).await.expect("lock"));
     assert!(!two.release(&id, "b").await.expect("lock"));
-    SystemClock.sleep(Duration::from_millis(1_250)).await;
+    SystemClock.sleep(Duration::from_millis(3_500)).await;
     assert!(one.renew(&id, "a", short).await.expect("lock"));
-    SystemClock.sleep(Duration::from_millis(1_250)).await;
+    SystemClock.sleep(Duration::from_millis(3_500)).await;
     assert!(!two.acquire(&id, "b", long).await.expect("lock"), "it was renewed");
-    SystemClock.sleep(Duration::from_millis(1_500)).await;
+    SystemClock.sleep(Duration::from_millis(4_000)).await;
     assert!(two.acquire(&id, "b", long).await.expect("lock"), "it has expired");
     assert!(!one.renew(&id, "a", long).await.expect("lock"));
     assert!(!one.release(&id, "a").await.expect("lock"));
@@ -374,6 +376,31 @@ pub(crate) async fn a_swap_releases_the_lock_of_its_token_only(
     assert!(!one.release(&id, "a").await.expect("lock"));
 }
 
+/// What a leaf replaces goes in the step that brings the leaf, and only then.
+pub(crate) async fn a_swap_removes_what_it_replaces(one: &SharedCatalog, two: &SharedCatalog) {
+    let (id, leaf) = (table("acme/shop/orders"), Bytes::from("leaf 1"));
+    let documents =
+        [DocKey::Trash(id.super_id(), "orders_1".to_owned()), DocKey::TableConfig(id.clone())];
+    for (turn, key) in documents.into_iter().enumerate() {
+        let id = table(&format!("acme/shop/orders_{turn}"));
+        assert!(one.put_doc(&key, Expected::Absent, "{}".into()).await.expect("put"));
+        let other = DocKey::Trash(id.super_id(), "another".to_owned());
+        one.put_doc(&other, Expected::Absent, "{}".into()).await.expect("put");
+        let appear = |expected| LeafSwap {
+            removes: Some(key.clone()),
+            requires: Some(Required::Doc(other.clone())),
+            ..swap(&id, expected, Some(&leaf))
+        };
+        let early = one.swap(appear(Some(&leaf))).await.expect("swap");
+        assert_eq!(early, SwapOutcome::Moved { current: None });
+        assert!(two.doc(&key).await.expect("doc").is_some(), "nothing was swapped");
+        let outcome = one.swap(appear(None)).await.expect("swap");
+        assert!(matches!(outcome, SwapOutcome::Swapped { .. }), "{outcome:?}");
+        assert_eq!(two.doc(&key).await.expect("doc"), None);
+        assert!(two.doc(&other).await.expect("doc").is_some(), "it was only required");
+    }
+}
+
 /// Every optional part of a swap in one: what it requires, the lock's token, schema, audit.
 pub(crate) async fn a_swap_with_all_its_parts_keeps_them_apart(
     one: &SharedCatalog,
@@ -394,6 +421,7 @@ pub(crate) async fn a_swap_with_all_its_parts_keeps_them_apart(
         let event = vec![("action".to_owned(), format!("edit {turn}"))];
         let whole = LeafSwap {
             requires: Some(requires.clone()),
+            removes: None,
             schema: Some(schema.clone()),
             audit: vec![event.clone(), event],
             ..swap(&id, Some(&leaf), Some(&next))

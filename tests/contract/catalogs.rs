@@ -2,9 +2,14 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
-use mountable::catalog::{EmbeddedCatalog, SharedCatalog};
+use mountable::catalog::{
+    Catalog, EmbeddedCatalog, Entry, Held, KeyLayout, SharedCatalog, SharedTransfer, Transfer,
+};
 use mountable::clock::SystemClock;
+use mountable::error::ErrorKind;
+use mountable::ident::{SuperId, TableId};
 
 use crate::redis_server::RedisServer;
 
@@ -42,6 +47,81 @@ pub(crate) async fn in_redis() -> Pair {
     }
 }
 
+pub(crate) async fn in_memory_v1() -> Pair {
+    let catalog = EmbeddedCatalog::memory(Arc::new(SystemClock)).expect("SQLite works");
+    let one: SharedCatalog = Arc::new(catalog.spelled(KeyLayout::V1));
+    Pair { two: Arc::clone(&one), one, _kept: Box::new(()) }
+}
+
+pub(crate) async fn in_redis_v1() -> Pair {
+    let server = RedisServer::start(&[]).await;
+    let (one, two) = (server.catalog().await, server.catalog().await);
+    Pair {
+        one: Arc::new(one.in_layout(Some(KeyLayout::V1)).await.expect("layout")),
+        two: Arc::new(two.in_layout(Some(KeyLayout::V1)).await.expect("layout")),
+        _kept: Box::new(server),
+    }
+}
+
+/// A root that forbids writing gives no lock, and one that allows it does.
+async fn flags_are_obeyed(catalog: SharedCatalog, raw: SharedTransfer, root: &str) {
+    let table = TableId::parse("acme/shop/t").expect("valid id");
+    let hold = |text: &'static str| {
+        let held = Held::Value(text.into());
+        let (raw, key) = (Arc::clone(&raw), root.to_owned());
+        async move { raw.hold(&Entry { key, held }).await.expect("held") }
+    };
+    let lock = || catalog.acquire(&table, "token", Duration::from_secs(60));
+    hold(r#"{"version":1,"ts":2,"read_only":true}"#).await;
+    assert_eq!(lock().await.expect_err("refused").kind(), ErrorKind::ReadOnly);
+    let refused = catalog.check_writable(&table.super_id()).await.expect_err("refused");
+    assert_eq!(refused.kind(), ErrorKind::ReadOnly);
+    hold(r#"{"version":1,"ts":2,"clone_type":"replica","cloned_from":"x"}"#).await;
+    assert_eq!(lock().await.expect_err("refused").kind(), ErrorKind::ReadOnly);
+    hold(r#"{"version":1,"ts":2,"read_only":false,"clone_type":"full"}"#).await;
+    assert!(lock().await.expect("free"), "flags that allow it");
+    let (token, ttl) = ("other", Duration::from_secs(60));
+    assert!(!catalog.acquire(&table, token, ttl).await.expect("held by the first"));
+}
+
+#[tokio::test]
+async fn root_flags_are_obeyed_by_both_catalogues() {
+    let keys = ["supertable:acme:shop:meta:root", "supertable:acme:lakes:shop:meta:root"];
+    for (layout, root) in [KeyLayout::V1, KeyLayout::V2].into_iter().zip(keys) {
+        let memory = EmbeddedCatalog::memory(Arc::new(SystemClock)).expect("SQLite works");
+        let memory = Arc::new(memory.spelled(layout));
+        flags_are_obeyed(Arc::clone(&memory) as SharedCatalog, memory, root).await;
+        let server = RedisServer::start(&[]).await;
+        let redis = server.catalog().await.in_layout(Some(layout)).await.expect("layout");
+        let redis = Arc::new(redis);
+        flags_are_obeyed(Arc::clone(&redis) as SharedCatalog, redis, root).await;
+    }
+}
+
+#[tokio::test]
+async fn super_tables_of_both_layouts_over_one_directory_are_refused() {
+    let server = RedisServer::start(&[]).await;
+    let id = SuperId::parse("acme/shop").expect("valid id");
+    let v1 = server.catalog().await.in_layout(Some(KeyLayout::V1)).await.expect("layout");
+    assert!(v1.create_super(&id, 1).await.expect("made"));
+    let found = server.catalog().await.in_layout(None).await.expect("detected");
+    assert_eq!(found.layout(), KeyLayout::V1);
+    let v2 = server.catalog().await;
+    let error = v2.create_super(&id, 1).await.expect_err("shared");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let root = Entry {
+        key: "supertable:acme:lakes:shop:meta:root".to_owned(),
+        held: Held::Value("{}".into()),
+    };
+    v2.hold(&root).await.expect("held");
+    let error = v1.supers(&id.organization).await.expect_err("shared");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    for wanted in [None, Some(KeyLayout::V1), Some(KeyLayout::V2)] {
+        let error = server.catalog().await.in_layout(wanted).await.expect_err("shared");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+}
+
 macro_rules! instances {
     ($make:ident: $($name:ident),* $(,)?) => {
         mod $make {
@@ -61,6 +141,8 @@ macro_rules! every_catalog {
         instances!(in_memory: $($name),*);
         instances!(in_file: $($name),*);
         instances!(in_redis: $($name),*);
+        instances!(in_memory_v1: $($name),*);
+        instances!(in_redis_v1: $($name),*);
     };
 }
 
@@ -71,6 +153,7 @@ every_catalog!(
     a_supertable_goes_only_when_empty_and_alone,
     a_leaf_is_swapped_only_from_what_was_seen,
     a_swap_happens_only_with_what_it_requires,
+    a_swap_removes_what_it_replaces,
     bytes_come_back_exactly,
     a_value_of_many_megabytes_is_kept,
     root_is_raised_by_commits_only,

@@ -13,10 +13,15 @@ use crate::catalogs::{Pair, in_file, in_redis};
 
 fn short() -> LeaseSettings {
     LeaseSettings {
-        ttl: Duration::from_millis(450),
+        ttl: Duration::from_secs(3),
         wait: Duration::from_millis(200),
         poll: Duration::from_millis(20),
+        owner: None,
     }
+}
+
+fn patient() -> LeaseSettings {
+    LeaseSettings { wait: Duration::from_secs(30), ..short() }
 }
 
 async fn sleep(ms: u64) {
@@ -29,7 +34,7 @@ async fn check(pair: Pair) {
     let first = TableLease::acquire(&pair.one, &clock, &id, &short()).await.expect("free");
     let busy = TableLease::acquire(&pair.two, &clock, &id, &short()).await.expect_err("held");
     assert_eq!(busy.kind(), ErrorKind::Busy);
-    sleep(1_000).await;
+    sleep(4_000).await;
     assert!(!first.is_lost(), "it is renewed beyond its time to live");
     assert!(first.release().await.expect("release"));
 
@@ -37,15 +42,19 @@ async fn check(pair: Pair) {
     let second = TableLease::acquire(&pair.one, &clock, &id, &short()).await.expect("free");
     assert!(pair.two.release(&id, second.token()).await.expect("release"));
     assert!(pair.two.acquire(&id, "thief", Duration::from_millis(600)).await.expect("lock"));
-    sleep(400).await;
+    for _ in 0..300 {
+        if second.is_lost() {
+            break;
+        }
+        sleep(100).await;
+    }
     assert!(second.is_lost());
     assert!(!second.release().await.expect("release"));
 
     // A lease that is dropped is released soon.
-    sleep(400).await;
-    let third = TableLease::acquire(&pair.one, &clock, &id, &short()).await.expect("free");
+    let third = TableLease::acquire(&pair.one, &clock, &id, &patient()).await.expect("free");
     drop(third);
-    let fourth = TableLease::acquire(&pair.two, &clock, &id, &short()).await.expect("released");
+    let fourth = TableLease::acquire(&pair.two, &clock, &id, &patient()).await.expect("released");
     assert!(fourth.release().await.expect("release"));
 }
 

@@ -87,6 +87,7 @@ async fn an_old_backup_of_redis_is_brought_up_to_date() {
         bump_root: false,
         audit: Vec::new(),
         requires: None,
+        removes: None,
     };
     assert!(matches!(catalog.swap(back).await, Ok(SwapOutcome::Swapped { .. })));
     let lake = door(&objects, &catalog);

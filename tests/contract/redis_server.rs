@@ -73,7 +73,7 @@ impl RedisServer {
     }
 
     async fn answers(&mut self) -> bool {
-        for _ in 0..200 {
+        for _ in 0..1_500 {
             if self.child.try_wait().expect("state of own server").is_some() {
                 return false;
             }

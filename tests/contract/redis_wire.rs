@@ -361,7 +361,7 @@ async fn wait_for_replica(replica: &RedisServer, id: &mountable::ident::TableId)
         "supertable:{}:lakes:{}:meta:leaf:doc:{}",
         id.organization, id.super_name, id.simple_name
     );
-    for _ in 0..200 {
+    for _ in 0..1_500 {
         let copied: Option<String> = replica.raw().await.get(&key).await.expect("get");
         if copied.is_some() {
             return;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
-use mountable::catalog::{Leaf, lenient_json};
+use mountable::catalog::{KeyLayout, Leaf, lenient_json};
 use mountable::config::{Environment, Flags};
 use mountable::csv::{
     self, Hunk, OffsetIndex, Parser, Records, Rejection, Text, TypeInference, parse_header,
@@ -241,8 +241,10 @@ pub(crate) fn snapshot_json(data: &[u8]) {
     let _ = codec::ordered_columns(&document);
     let _ = (codec::is_ours(&document), codec::commit_id(&document), codec::dropped(&document));
     let _ = codec::carried_layout(&document);
-    if let Ok(snapshot) = codec::decode(&table, "x", document) {
-        let _ = (snapshot.rows(), snapshot.deletes.clone());
+    for keys in [KeyLayout::V1, KeyLayout::V2] {
+        if let Ok(snapshot) = codec::decode(&table, keys, "x", document.clone()) {
+            let _ = (snapshot.rows(), snapshot.deletes.clone());
+        }
     }
 }
 

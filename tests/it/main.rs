@@ -19,6 +19,7 @@ mod outages;
 mod readers;
 mod refusals;
 mod renames;
+mod respelled;
 mod restarts;
 mod rewrites;
 mod round_trips;

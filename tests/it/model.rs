@@ -325,7 +325,7 @@ impl World {
     }
 
     async fn finish(&mut self) {
-        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+        self.lab().quiet().await;
         self.check("the end").await;
         let engine = self.lab().engine_csv("t").await;
         for name in ["a", "b", "l", "m", "new"] {

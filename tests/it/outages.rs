@@ -42,7 +42,7 @@ async fn a_removal_that_was_acknowledged_is_one_after_an_outage() {
     let a = lab.client("a");
     assert!(a.lookup("t.csv").await.is_err(), "the removed file is back");
     assert!(lab.exists("t").await, "its grace time is not over");
-    for _ in 0..200 {
+    for _ in 0..1_500 {
         if !lab.exists("t").await {
             break;
         }

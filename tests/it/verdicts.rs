@@ -129,7 +129,7 @@ async fn a_client_that_dies_in_the_middle_of_a_save_changes_nothing() {
     assert_eq!(lab.engine_csv("t").await, text);
     let b = lab.client("b").at("acme/shop/t");
     let mut told = String::new();
-    for _ in 0..200 {
+    for _ in 0..1_500 {
         told = b.cat("errors.csv").await;
         if told.contains("MNT-1230") {
             break;
@@ -156,7 +156,7 @@ async fn a_save_that_stops_in_mid_line_changes_nothing() {
         a.write_sync(file, index as u64 * 4096, piece).await.unwrap();
     }
     let b = lab.client("b").at("acme/shop/t");
-    for _ in 0..200 {
+    for _ in 0..1_500 {
         if b.cat("errors.csv").await.contains("MNT-1230") {
             break;
         }

@@ -30,7 +30,7 @@ fn redis(place: &Place, password: &str) -> (Redis, u16) {
         .spawn()
         .expect("redis-server must be installed (apt-get install redis-server)");
     let redis = Redis(child);
-    for _ in 0..200 {
+    for _ in 0..1_500 {
         if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return (redis, port);
         }

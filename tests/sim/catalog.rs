@@ -113,6 +113,7 @@ fn doc_key(key: &DocKey) -> String {
         DocKey::TableConfig(table) => format!("config {table}"),
         DocKey::SchemaDocument(table) => format!("schema {table}"),
         DocKey::RowIdCounter(table) => format!("row ids {table}"),
+        DocKey::Layout => "layout".to_owned(),
     }
 }
 
@@ -140,6 +141,9 @@ fn swap(state: &mut State, swap: &LeafSwap) -> SwapOutcome {
             state.locks.remove(&key);
             state.row_ids.remove(&key);
         }
+    }
+    if let Some(doc) = &swap.removes {
+        state.docs.remove(&doc_key(doc));
     }
     state.events += swap.audit.len() as u64;
     let id = swap.table.super_id();
@@ -247,6 +251,15 @@ impl Catalog for SimCatalog {
         self.set("release", move |s| {
             let own = s.locks.get(&key).is_some_and(|(by, _)| *by == token);
             own && s.locks.remove(&key).is_some()
+        })
+        .await
+    }
+
+    async fn holder(&self, table: &TableId) -> Result<Option<String>> {
+        let (key, world) = (table.to_string(), self.life.world.clone());
+        self.get("holder", move |s| {
+            let now = world.now_ns();
+            s.locks.get(&key).filter(|(_, end)| *end > now).map(|(by, _)| by.clone())
         })
         .await
     }

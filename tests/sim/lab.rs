@@ -101,7 +101,7 @@ fn gateway_of(
     catalog: SharedCatalog,
     clock: SharedClock,
 ) -> Gateway {
-    let mut settings = Settings { cache_bytes: 4 << 20, ..Settings::default() };
+    let mut settings = Settings { cache_bytes: 32 << 20, ..Settings::default() };
     settings.timing.pointer = std::time::Duration::from_millis(1);
     let lake = Lake::from_parts(&settings, objects, catalog, clock).unwrap();
     let who = Principal {

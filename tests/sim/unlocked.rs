@@ -70,6 +70,10 @@ impl Catalog for Unlocked {
         Ok(true)
     }
 
+    async fn holder(&self, _: &TableId) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     async fn reserve_row_ids(&self, table: &TableId, count: u64, above: u64) -> Result<u64> {
         self.0.reserve_row_ids(table, count, above).await
     }

@@ -9,7 +9,7 @@ use std::hash::Hasher;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -124,6 +124,36 @@ pub(crate) struct World {
     inner: Arc<Mutex<Inner>>,
     /// Polls of the work; tells whether anything moves.
     polls: Arc<AtomicU64>,
+    idle: Arc<Idle>,
+}
+
+/// Tells when no task of the runtime can go on.
+#[derive(Debug, Default)]
+struct Idle {
+    times: AtomicU64,
+    waiting: Mutex<Option<Waker>>,
+}
+
+impl Idle {
+    /// Called by the runtime when it has nothing to do.
+    fn reached(&self) {
+        self.times.fetch_add(1, Ordering::SeqCst);
+        if let Some(waker) = self.waiting.lock().unwrap().take() {
+            waker.wake();
+        }
+    }
+
+    async fn wait(&self) {
+        let before = self.times.load(Ordering::SeqCst);
+        std::future::poll_fn(|cx| {
+            if self.times.load(Ordering::SeqCst) != before {
+                return Poll::Ready(());
+            }
+            *self.waiting.lock().unwrap() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 impl std::fmt::Debug for World {
@@ -161,7 +191,7 @@ impl World {
             log: Vec::new(),
             logs: std::env::var_os("MOUNTABLE_SIM_LOG").is_some(),
         };
-        Self { inner: Arc::new(Mutex::new(inner)), polls: Arc::default() }
+        Self { inner: Arc::new(Mutex::new(inner)), polls: Arc::default(), idle: Arc::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -171,9 +201,11 @@ impl World {
     /// Runs a future to its end in virtual time.
     pub(crate) fn run<F: Future>(&self, work: F) -> F::Output {
         // One thread for blocking work: when a job of ours comes back, all before it are done.
+        let idle = Arc::clone(&self.idle);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .max_blocking_threads(1)
+            .on_thread_park(move || idle.reached())
             .build()
             .unwrap();
         let watched = Watched { work: Box::pin(work), polls: Arc::clone(&self.polls) };
@@ -211,19 +243,17 @@ impl World {
         }
     }
 
+    /// Waits until nothing runs and nothing is about to. Tasks in the background are not counted
+    /// by their polls: one of them may go from one blocking job to the next unseen, so that it
+    /// has to be quiet several times in a row.
     async fn rest(&self) {
-        loop {
+        let mut quiet = 0;
+        while quiet < 4 {
             let before = (self.polls.load(Ordering::SeqCst), self.inner().number);
-            for _ in 0..3 {
-                tokio::task::yield_now().await;
-            }
             tokio::task::spawn_blocking(|| ()).await.unwrap();
-            for _ in 0..3 {
-                tokio::task::yield_now().await;
-            }
-            if before == (self.polls.load(Ordering::SeqCst), self.inner().number) {
-                return;
-            }
+            self.idle.wait().await;
+            let same = before == (self.polls.load(Ordering::SeqCst), self.inner().number);
+            quiet = if same { quiet + 1 } else { 0 };
         }
     }
 
@@ -436,6 +466,10 @@ impl Clock for Life {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         let world = self.world.clone();
         Box::pin(async move { world.wait(duration).await })
+    }
+
+    fn pace(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.sleep(duration)
     }
 
     fn random(&self) -> u64 {

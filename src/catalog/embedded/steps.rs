@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::super::keys::{self, Place};
+use super::super::keys::{self, KeyLayout, Place};
 use super::super::{AuditFields, Leaf, LeafSwap, SwapOutcome, root, sqlite};
 use crate::error::{Error, Result};
 use crate::ident::{OrgName, SuperId, SuperName};
@@ -18,10 +18,11 @@ const LOCK_MS_MAX: i64 = 600_000;
 /// SuperTable, and where to go on.
 pub(super) fn super_from(
     c: &Connection,
+    keys: KeyLayout,
     organization: &OrgName,
     from: &str,
 ) -> Result<Option<(Option<SuperName>, String)>> {
-    let prefix = keys::lakes_prefix(organization);
+    let prefix = keys.lakes_prefix(organization);
     let Some(key) = sqlite::key_from(c, from)? else {
         return Ok(None);
     };
@@ -34,14 +35,19 @@ pub(super) fn super_from(
         return Ok(Some((None, next)));
     };
     let id = SuperId { organization: organization.clone(), super_name: super_name.clone() };
-    let exists = sqlite::value(c, &keys::root(&id))?.is_some();
+    let root = keys.root(&id);
+    let exists = keys::parse_root(&root).is_some() && sqlite::value(c, &root)?.is_some();
     Ok(Some((exists.then_some(super_name), next)))
 }
 
 /// The first SuperTable of an organization.
-pub(super) fn first_super(c: &Connection, organization: &OrgName) -> Result<Option<SuperName>> {
-    let mut from = keys::lakes_prefix(organization);
-    while let Some((super_name, next)) = super_from(c, organization, &from)? {
+pub(super) fn first_super(
+    c: &Connection,
+    keys: KeyLayout,
+    organization: &OrgName,
+) -> Result<Option<SuperName>> {
+    let mut from = keys.lakes_prefix(organization);
+    while let Some((super_name, next)) = super_from(c, keys, organization, &from)? {
         if super_name.is_some() {
             return Ok(super_name);
         }
@@ -51,10 +57,10 @@ pub(super) fn first_super(c: &Connection, organization: &OrgName) -> Result<Opti
 }
 
 /// Compares and swaps a leaf with all that belongs to it.
-pub(super) fn swap_leaf(c: &Connection, swap: &LeafSwap) -> Result<SwapOutcome> {
-    let (leaf, id) = (keys::leaf(&swap.table), swap.table.super_id());
+pub(super) fn swap_leaf(c: &Connection, keys: KeyLayout, swap: &LeafSwap) -> Result<SwapOutcome> {
+    let (leaf, id) = (keys.leaf(&swap.table), swap.table.super_id());
     let current = sqlite::value(c, &leaf)?;
-    let there = match swap.requires.as_ref().map(keys::required) {
+    let there = match swap.requires.as_ref().map(|what| keys.required(what)) {
         None => true,
         Some(Place::Key(key)) => sqlite::value(c, &key)?.is_some(),
         Some(Place::Field(key, field)) => sqlite::field(c, &key, &field)?.is_some(),
@@ -63,22 +69,26 @@ pub(super) fn swap_leaf(c: &Connection, swap: &LeafSwap) -> Result<SwapOutcome> 
         let current = current.map(|raw| Leaf { raw: raw.into() });
         return Ok(SwapOutcome::Moved { current });
     }
-    let (names, name) = (keys::table_names(&id), swap.table.simple_name.as_str());
+    let (names, name) = (keys.table_names(&id), swap.table.simple_name.as_str());
     if let Some(new) = &swap.new {
         sqlite::set(c, &leaf, new, None)?;
         sqlite::add_member(c, &names, name)?;
         if let Some(schema) = &swap.schema {
-            sqlite::set(c, &keys::schema(&swap.table), schema, None)?;
+            sqlite::set(c, &keys.schema(&swap.table), schema, None)?;
         }
     } else {
         sqlite::unset(c, &leaf)?;
         sqlite::remove_member(c, &names, name)?;
-        for key in [keys::schema(&swap.table), keys::lock(&swap.table), keys::row_ids(&swap.table)]
-        {
+        for key in [keys.schema(&swap.table), keys.lock(&swap.table), keys.row_ids(&swap.table)] {
             sqlite::unset(c, &key)?;
         }
     }
-    let root_key = keys::root(&id);
+    match swap.removes.as_ref().map(|key| keys.doc(key)) {
+        None => {}
+        Some(Place::Key(key)) => drop(sqlite::unset(c, &key)?),
+        Some(Place::Field(key, field)) => drop(sqlite::remove_field(c, &key, &field)?),
+    }
+    let root_key = keys.root(&id);
     let old = sqlite::value(c, &root_key)?;
     let root_version = match &old {
         Some(raw) if !swap.bump_root => root::version(raw),
@@ -88,20 +98,21 @@ pub(super) fn swap_leaf(c: &Connection, swap: &LeafSwap) -> Result<SwapOutcome> 
             version
         }
     };
-    append_audit(c, &swap.table.organization, &swap.audit)?;
+    append_audit(c, keys, &swap.table.organization, &swap.audit)?;
     Ok(SwapOutcome::Swapped { root_version })
 }
 
 /// Appends audit events as JSON lists of names and values.
 pub(super) fn append_audit(
     c: &Connection,
+    keys: KeyLayout,
     organization: &OrgName,
     events: &[AuditFields],
 ) -> Result<()> {
     if events.is_empty() {
         return Ok(());
     }
-    let key = keys::audit(organization);
+    let key = keys.audit(organization);
     for event in events.iter().filter(|event| !event.is_empty()) {
         let text = serde_json::to_vec(event)
             .map_err(|e| Error::internal("render audit event").caused_by(e))?;

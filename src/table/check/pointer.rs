@@ -127,7 +127,7 @@ impl Check<'_> {
         }
         let stored = catalog.doc(&DocKey::SchemaDocument(id.clone())).await?;
         let stored = stored.and_then(|raw| lenient_json(&raw).ok());
-        let expected = Value::Object(schema::to_document(&tip.schema)?);
+        let expected = Value::Object(schema::to_document(&tip.schema, tip.system_columns())?);
         if codec::is_ours(&tip.document) && stored != Some(expected) {
             let what = "the schema document is not that of the newest version".to_owned();
             self.say(Severity::Warning, "schema", what, "the next save writes it");

@@ -85,7 +85,8 @@ impl Check<'_> {
             }
         }
         spans.sort_by_key(|(first, last, ..)| (*first, *last));
-        let highest = spans.iter().map(|(_, last, ..)| *last).max().unwrap_or_default();
+        let highest = spans.iter().filter_map(|(.., ids, file)| ids.highest(file.rows)).max();
+        let highest = highest.unwrap_or_default();
         let mark = snapshot.row_id_high_watermark;
         if mark > 0 && u64::try_from(highest).unwrap_or_default() > mark {
             let what = format!("row id {highest} lies above the highest known one, {mark}");

@@ -112,6 +112,8 @@ mod tests {
         };
         let snapshot = Snapshot {
             table: TableId::parse("a/b/c").expect("valid"),
+            generation: crate::table::Generation::G4,
+            keeps_time: false,
             version: 1,
             path: "p".to_owned(),
             committed_ms: 1,

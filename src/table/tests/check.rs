@@ -160,6 +160,7 @@ async fn falsify(lab: &Lab, change: impl FnOnce(&mut serde_json::Value)) {
         bump_root: false,
         audit: Vec::new(),
         requires: None,
+        removes: None,
     };
     let _ = lab.catalog.swap(swap).await.expect("swap");
 }
@@ -243,6 +244,7 @@ async fn a_pointer_that_lags_or_is_lost_is_found() {
         bump_root: false,
         audit: Vec::new(),
         requires: None,
+        removes: None,
     };
     let _ = lab.catalog.swap(swap(&now.raw, Some(&old.raw))).await.expect("swap");
     assert_eq!(findings(&lab.table("orders"), Depth::Documents).await, ["pointer warning"]);

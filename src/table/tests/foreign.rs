@@ -95,6 +95,7 @@ impl<'a> Python<'a> {
             bump_root: true,
             audit: Vec::new(),
             requires: None,
+            removes: None,
         };
         let done = self.lab.catalog.swap(swap).await.expect("swap");
         assert!(matches!(done, SwapOutcome::Swapped { .. }));
@@ -235,6 +236,7 @@ async fn names(lab: &Lab, table: &Table, document: JsonMap) {
         bump_root: true,
         audit: Vec::new(),
         requires: None,
+        removes: None,
     };
     let _: SwapOutcome = lab.catalog.swap(swap).await.expect("swap");
 }

@@ -115,6 +115,7 @@ async fn put_leaf(
         bump_root: false,
         audit: Vec::new(),
         requires: None,
+        removes: None,
     };
     let done = lab.catalog.swap(swap).await.expect("swap");
     assert!(matches!(done, crate::catalog::SwapOutcome::Swapped { .. }), "{done:?}");

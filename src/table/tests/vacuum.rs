@@ -157,6 +157,7 @@ async fn a_pointer_that_goes_back_behind_a_vacuum_is_brought_forward() {
         bump_root: true,
         audit: Vec::new(),
         requires: None,
+        removes: None,
     };
     let _swapped = lab.catalog.swap(swap).await.expect("swap");
     let other = lab.table("orders");

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,9 +14,10 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
-use super::count;
+use super::{count, footer_ids};
 use crate::csv;
 use crate::error::{Error, Result};
+use crate::table::generation::SystemColumns;
 use crate::table::scan::{PAGES_KEY, pages_digest};
 
 /// Most rows of a data file.
@@ -35,8 +36,8 @@ const BLOCK_TEXT_BYTES: u64 = 1 << 20;
 const BLOCK_ROWS_MIN: u32 = 16;
 /// System column: id of the row, unique in the table (format spec section 6.2).
 const ROW_ID: &str = "__rowid__";
-/// System column: time of the write (format spec section 6.2).
-const TIMESTAMP: &str = "__timestamp__";
+/// Footer entry with the row ids of a file that has no column for them.
+pub(crate) const FOOTER_IDS_KEY: &str = "mountable.rowids.v1";
 /// Footer entry of files whose row ids do not ascend by one.
 pub(crate) const LISTED_IDS_KEY: &str = "mountable.ids.v1";
 
@@ -48,6 +49,8 @@ pub(super) struct EncodedFile {
     pub(super) columns: u64,
     pub(super) first_row_id: u64,
     pub(super) text_bytes: u64,
+    /// Whether the file belongs into a folder of its day.
+    pub(super) by_day: bool,
 }
 
 /// A Parquet file that takes rows.
@@ -56,7 +59,10 @@ pub(super) struct Encoder {
     index: csv::IndexBuilder,
     shown: SchemaRef,
     stored: SchemaRef,
+    system: SystemColumns,
     first_row_id: u64,
+    /// Ids of rows that keep theirs, where the footer has to list them.
+    listed: Vec<i64>,
     rows: u64,
     rows_max: u64,
     written_us: i64,
@@ -75,23 +81,25 @@ impl Encoder {
     /// number of rows per block is chosen.
     pub(super) fn new(
         shown: &SchemaRef,
+        system: SystemColumns,
         first_row_id: u64,
         rows_max: u64,
         written_us: i64,
         sample: &[RecordBatch],
     ) -> Result<Self> {
-        Self::with_blocks(shown, first_row_id, rows_max, written_us, block_rows(sample)?)
+        Self::with_blocks(shown, system, first_row_id, rows_max, written_us, block_rows(sample)?)
     }
 
     /// [`Self::new`] with a number of rows per block.
     pub(super) fn with_blocks(
         shown: &SchemaRef,
+        system: SystemColumns,
         first_row_id: u64,
         rows_max: u64,
         written_us: i64,
         block_rows: u32,
     ) -> Result<Self> {
-        let stored = with_system_columns(shown);
+        let stored = system.behind(shown);
         let writer = ArrowWriter::try_new(Vec::new(), stored.clone(), Some(properties()?))
             .map_err(not_encoded)?;
         Ok(Self {
@@ -99,7 +107,9 @@ impl Encoder {
             index: csv::OffsetIndex::builder(shown, block_rows),
             shown: shown.clone(),
             stored,
+            system,
             first_row_id,
+            listed: Vec::new(),
             rows: 0,
             rows_max,
             written_us,
@@ -131,19 +141,25 @@ impl Encoder {
     }
 
     /// Begins a file of rows that keep their system columns.
-    pub(super) fn keeping(shown: &SchemaRef, sample: &[RecordBatch]) -> Result<Self> {
-        Self::with_blocks(shown, 0, FILE_ROWS_MAX, 0, block_rows(sample)?)
+    pub(super) fn keeping(
+        shown: &SchemaRef,
+        system: SystemColumns,
+        sample: &[RecordBatch],
+    ) -> Result<Self> {
+        Self::with_blocks(shown, system, 0, FILE_ROWS_MAX, 0, block_rows(sample)?)
     }
 
-    /// Writes rows with their system columns ([`with_system_columns`]), at most [`Self::room`].
-    pub(super) fn write_kept(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Writes rows with their system columns ([`SystemColumns::behind`]) and ids, at most
+    /// [`Self::room`].
+    pub(super) fn write_kept(&mut self, batch: &RecordBatch, ids: &[i64]) -> Result<()> {
         self.index.observe(batch)?;
-        let ids = batch.column(batch.num_columns().saturating_sub(2));
-        let ids = ids.as_primitive::<Int64Type>();
-        if ids.null_count() > 0 {
+        if ids.len() != batch.num_rows() {
             return Err(Error::corrupt("row without row id"));
         }
-        for (id, row) in ids.values().iter().zip(self.rows..) {
+        if self.system != SystemColumns::RowIdAndTime {
+            self.listed.extend_from_slice(ids);
+        }
+        for (id, row) in ids.iter().zip(self.rows..) {
             let id = u64::try_from(*id).map_err(|_| Error::corrupt("row id below 0"))?;
             if row == 0 {
                 self.first_row_id = id;
@@ -170,14 +186,20 @@ impl Encoder {
         let times = TimestampMicrosecondArray::from_value(self.written_us, batch.num_rows())
             .with_timezone("UTC");
         let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
-        columns.push(Arc::new(ids));
-        columns.push(Arc::new(times));
+        if self.system == SystemColumns::RowIdAndTime {
+            columns.push(Arc::new(ids));
+        }
+        if self.system != SystemColumns::None {
+            columns.push(Arc::new(times));
+        }
         RecordBatch::try_new(self.stored.clone(), columns)
             .map_err(|error| Error::internal("add system columns").caused_by(error))
     }
 
     /// Ends the file.
     pub(super) fn close(self) -> Result<EncodedFile> {
+        let ids = self.footer_ids()?;
+        let by_day = self.is_by_day();
         let Self { mut writer, index, shown, stored, first_row_id, rows, dense, .. } = self;
         let index = index.finish();
         let blocks = index
@@ -188,7 +210,9 @@ impl Encoder {
         let pages = pages_digest(writer.flushed_row_groups().iter());
         writer.append_key_value_metadata(KeyValue::new(csv::FOOTER_KEY.to_owned(), value));
         writer.append_key_value_metadata(KeyValue::new(PAGES_KEY.to_owned(), pages));
-        if !dense {
+        if let Some(ids) = ids {
+            writer.append_key_value_metadata(KeyValue::new(FOOTER_IDS_KEY.to_owned(), ids));
+        } else if !dense {
             let listed = Some("listed".to_owned());
             writer.append_key_value_metadata(KeyValue::new(LISTED_IDS_KEY.to_owned(), listed));
         }
@@ -199,7 +223,33 @@ impl Encoder {
             columns: count(stored.fields().len())?,
             first_row_id,
             text_bytes: blocks.iter().sum(),
+            by_day,
         })
+    }
+
+    /// The entry with the row ids, if they have no column.
+    fn footer_ids(&self) -> Result<Option<String>> {
+        if self.system == SystemColumns::RowIdAndTime {
+            return Ok(None);
+        }
+        if !self.listed.is_empty() {
+            return footer_ids::encode(&self.listed).map(Some);
+        }
+        let first = i64::try_from(self.first_row_id);
+        let first = first.map_err(|_| Error::internal("row ids are used up"))?;
+        let rows = i64::try_from(self.rows).map_err(|_| Error::internal("row count"))?;
+        let ids: Vec<i64> = (first..first.saturating_add(rows)).collect();
+        footer_ids::encode(&ids).map(Some)
+    }
+
+    /// Release 2.0.2 takes the folders of a day for columns, so they must not hold such columns.
+    fn is_by_day(&self) -> bool {
+        let taken = |field: &Arc<Field>| matches!(field.name().as_str(), "year" | "month" | "day");
+        match self.system {
+            SystemColumns::RowIdAndTime => true,
+            SystemColumns::Time => !self.shown.fields().iter().any(taken),
+            SystemColumns::None => false,
+        }
     }
 }
 
@@ -223,15 +273,6 @@ pub(super) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields: Vec<Field> =
         schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
-}
-
-/// The user's columns, and behind them row id and time.
-pub(super) fn with_system_columns(shown: &SchemaRef) -> SchemaRef {
-    let mut fields: Vec<Arc<Field>> = shown.fields().iter().cloned().collect();
-    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    fields.push(Arc::new(Field::new(ROW_ID, DataType::Int64, true)));
-    fields.push(Arc::new(Field::new(TIMESTAMP, time, true)));
-    Arc::new(Schema::new_with_metadata(fields, shown.metadata().clone()))
 }
 
 fn properties() -> Result<WriterProperties> {

@@ -1,9 +1,12 @@
 //! Rows that move to another data file and stay what they are: row id and time of their write go
 //! with them.
+//!
+//! Files of generations without row ids have them in the footer: the ids of all rows are then
+//! given beforehand, in the order in which the rows come.
 
 use std::mem;
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -11,6 +14,7 @@ use arrow::record_batch::RecordBatch;
 use super::encode::{self, EncodedFile, Encoder};
 use super::{NewFile, WriterParts, blocking, store_file};
 use crate::error::{Error, Result};
+use crate::table::schema::ROW_ID;
 use crate::table::stored::RowIds;
 
 /// Rows encoded at once.
@@ -28,28 +32,32 @@ pub(crate) struct KeptRows {
     held_rows: usize,
     held_bytes: usize,
     encoder: Option<Box<Encoder>>,
+    /// Ids of the rows that are still to come, last first, where they have no column.
+    given: Vec<i64>,
     ids: Vec<i64>,
     done: Vec<(NewFile, RowIds)>,
 }
 
 impl KeptRows {
-    /// Begins with the user's columns `shown`.
-    pub(crate) fn new(parts: WriterParts, shown: &SchemaRef) -> Self {
+    /// Begins with the user's columns `shown`; `ids` are those of all rows, if they have no column.
+    pub(crate) fn new(parts: WriterParts, shown: &SchemaRef, mut ids: Vec<i64>) -> Self {
         let shown = encode::nullable(shown);
+        ids.reverse();
         Self {
+            stored: parts.system.behind(&shown),
             parts,
-            stored: encode::with_system_columns(&shown),
             shown,
             held: Vec::new(),
             held_rows: 0,
             held_bytes: 0,
             encoder: None,
+            given: ids,
             ids: Vec::new(),
             done: Vec::new(),
         }
     }
 
-    /// The columns that rows must come with: the user's, row id and time.
+    /// The columns that rows must come with: the user's and those of the system.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.stored
     }
@@ -95,14 +103,17 @@ impl KeptRows {
         while batch.num_rows() > 0 {
             let mut encoder = match self.encoder.take() {
                 Some(encoder) => encoder,
-                None => Box::new(Encoder::keeping(&self.shown, std::slice::from_ref(&batch))?),
+                None => {
+                    let sample = std::slice::from_ref(&batch);
+                    Box::new(Encoder::keeping(&self.shown, self.parts.system, sample)?)
+                }
             };
             let room = usize::try_from(encoder.room()).unwrap_or(usize::MAX);
             let part = batch.slice(0, room.min(batch.num_rows()));
             batch = batch.slice(part.num_rows(), batch.num_rows() - part.num_rows());
-            let ids = part.column(part.num_columns().saturating_sub(2));
-            self.ids.extend_from_slice(ids.as_primitive::<Int64Type>().values());
-            let work = move || encoder.write_kept(&part).map(|()| encoder);
+            let ids = self.ids_of(&part)?;
+            self.ids.extend_from_slice(&ids);
+            let work = move || encoder.write_kept(&part, &ids).map(|()| encoder);
             let encoder = blocking(work).await??;
             if encoder.room() > 0 {
                 self.encoder = Some(encoder);
@@ -112,6 +123,21 @@ impl KeptRows {
             }
         }
         Ok(())
+    }
+
+    fn ids_of(&mut self, part: &RecordBatch) -> Result<Vec<i64>> {
+        if let Some(column) = part.column_by_name(ROW_ID) {
+            let column = column.as_primitive::<Int64Type>();
+            if column.null_count() > 0 {
+                return Err(Error::corrupt("row without row id"));
+            }
+            return Ok(column.values().to_vec());
+        }
+        let left = self.given.len().checked_sub(part.num_rows());
+        let left = left.ok_or_else(|| Error::internal("more rows than row ids"))?;
+        let mut ids = self.given.split_off(left);
+        ids.reverse();
+        Ok(ids)
     }
 
     async fn store(&mut self, file: EncodedFile) -> Result<()> {

@@ -35,7 +35,8 @@ async fn parts() -> WriterParts {
     let catalog: SharedCatalog = Arc::new(catalog);
     catalog.create_organization(&table.organization).await.expect("organization");
     catalog.create_super(&table.super_id(), 1).await.expect("super");
-    WriterParts { objects: Arc::new(InMemory::new()), catalog, clock, table, row_ids_above: 40 }
+    let (objects, system) = (Arc::new(InMemory::new()), SystemColumns::RowIdAndTime);
+    WriterParts { objects, catalog, clock, table, system, row_ids_above: 40 }
 }
 
 fn text_of(batch: &RecordBatch) -> Vec<u8> {

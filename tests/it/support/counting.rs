@@ -65,6 +65,7 @@ counted! {
     acquire(table: &TableId, token: &str, ttl: Duration) -> bool;
     renew(table: &TableId, token: &str, ttl: Duration) -> bool;
     release(table: &TableId, token: &str) -> bool;
+    holder(table: &TableId) -> Option<String>;
     reserve_row_ids(table: &TableId, count: u64, above: u64) -> u64;
     doc(key: &DocKey) -> Option<Bytes>;
     put_doc(key: &DocKey, expected: Expected, value: Bytes) -> bool;

@@ -103,7 +103,7 @@ impl Lab {
         let staged = state.path().join("staged");
         let weak = Arc::downgrade(&vfs);
         drop(vfs);
-        for _ in 0..200 {
+        for _ in 0..1_500 {
             if weak.strong_count() == 0 {
                 break;
             }
@@ -185,7 +185,7 @@ impl Lab {
     /// Waits until the engine's text of a table is this.
     pub(crate) async fn settles(&self, table: &str, expected: &str) {
         let mut got = String::new();
-        for _ in 0..150 {
+        for _ in 0..1_500 {
             if self.exists(table).await {
                 got = self.engine_csv(table).await;
                 if got == expected {
@@ -197,9 +197,16 @@ impl Lab {
         assert_eq!(got, expected);
     }
 
-    /// Longer than every waiting time.
+    /// Longer than every waiting time; on a slow machine also until what waits is finished.
     pub(crate) async fn quiet(&self) {
         tokio::time::sleep(Duration::from_millis(700)).await;
+        for _ in 0..150 {
+            let health = self.client("quiet").at(".mountable").cat("health.json").await;
+            if health.contains("\"pending_saves\": 0") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Number of files that wait in the staging area.
