@@ -110,8 +110,9 @@ impl Table {
     /// needs.
     ///
     /// # Errors
-    /// `NotFound` if there is no such table, `Unsupported` in lakes of SuperTable before 2.3;
-    /// `Corrupt` if its objects contradict each other (then nothing is removed), `Busy`; those of store and catalogue. A vacuum that broke off is
+    /// `NotFound` if there is no such table, `Unsupported` in lakes of SuperTable before 2.3,
+    /// `Corrupt` if its objects contradict each other (then nothing is removed), `Busy`; those
+    /// of store and catalogue. A vacuum that broke off is
     /// finished by the next one.
     pub async fn vacuum(
         &self,
