@@ -17,19 +17,25 @@ use crate::store::{self, Objects};
 use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
 use crate::telemetry;
 use crate::view::{ViewSettings, Views};
+use pointers::Pointers;
 
+mod blame;
 mod check;
 mod doctor;
+mod export;
 mod history;
 mod known;
 mod lifecycle;
 mod listing;
 mod manage;
 mod names;
+mod newer;
 mod pointers;
 mod rebuild;
 mod reference;
 mod refusals;
+mod rows;
+mod stats;
 mod transfer;
 
 pub use crate::access::Principal;
@@ -39,16 +45,19 @@ pub use crate::table::changeset::{
 };
 pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
-pub use crate::table::{CompactSettings, Compacted};
+pub use crate::table::{CompactSettings, Compacted, VacuumSettings, Vacuumed};
 pub use crate::table::{Counts, Depth, Finding, Rebuild, Severity};
 pub use crate::view::CsvView;
 pub use check::{LakeReport, Scope};
 pub use doctor::doctor;
+pub use export::ExportFormat;
 pub use listing::{Listing, Page};
-use pointers::Pointers;
+pub use newer::Incoming;
 pub use rebuild::LakeRebuilt;
 pub use reference::Reference;
 pub use refusals::Refusal;
+pub use rows::{Rehearsal, RowsChanged, RowsWanted};
+pub use stats::{ColumnStats, TableStats};
 pub use transfer::{export_catalog, import_catalog};
 
 /// A lake, opened. Cheap to clone.
@@ -353,6 +362,20 @@ impl Lake {
     ) -> Result<Vec<Arc<Snapshot>>> {
         self.allow(who, id, Permission::Read).await?;
         self.table(id).history(limit).await
+    }
+
+    /// A snapshot that the caller was given before and those before it, newest first.
+    ///
+    /// # Errors
+    /// `Denied`, `Corrupt`, `Unavailable`.
+    pub async fn history_from(
+        &self,
+        who: &Principal,
+        from: &Arc<Snapshot>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Snapshot>>> {
+        self.allow(who, &from.table, Permission::Read).await?;
+        self.table(&from.table).history_from(Arc::clone(from), limit).await
     }
 
     /// A snapshot as CSV bytes.

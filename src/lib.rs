@@ -1,7 +1,7 @@
 //! Mountable: mount a SuperTable data lake and use cat, grep, sed, vi and any file manager on it.
 //!
 //! Layers, each using only those below it (`tests/tidy.rs` enforces it; docs/ARCHITECTURE.md has
-//! the picture): `nfs`, `fuse`, `cli` -> `vfs` -> `lake` -> `ingest` -> `view`, `access`, `audit` ->
+//! the picture): `nfs`, `fuse`, `cli` -> `vfs` -> `lake` -> `ingest`, `filter` -> `view`, `access`, `audit` ->
 //! `table` -> `csv`, `store`, `catalog` -> `ident`, `error`, `clock`, `config`, `telemetry`.
 
 pub mod access;
@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod csv;
 pub mod error;
+pub mod filter;
 pub mod fuse;
 pub mod ident;
 pub mod ingest;

@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 8] = [
     &["csv", "store", "catalog"],
     &["table"],
     &["view", "access", "audit"],
-    &["ingest"],
+    &["ingest", "filter"],
     &["lake"],
     &["vfs"],
     &["nfs", "fuse", "cli"],

@@ -103,12 +103,24 @@ pub(super) enum Command {
         /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
         table: String,
     },
+    /// Prints the rows of a table with the version that wrote each, its time, role and client
+    Blame {
+        /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
+        table: String,
+    },
     /// Prints what changed between two versions as CSV: `-` as it was, `+` as it is
     Diff {
         /// ORG/SUPER/TABLE with @VERSION, @TIME or ~N; or a table alone
         from: String,
         /// The same, or only a version, a time or ~N; FROM..TO for both, without it the newest
         to: Option<String>,
+    },
+    /// Writes the rows of a table as CSV, JSON lines, Parquet or Arrow
+    Export(Export),
+    /// Prints figures of a table: rows, files, bytes, row groups, least and greatest values
+    Stats {
+        /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
+        table: String,
     },
     /// Prints the columns of a table
     Schema {
@@ -135,11 +147,19 @@ pub(super) enum Command {
         #[arg(long, value_name = "VERSION|TIME|~N")]
         to: Option<String>,
     },
+    /// Deletes the rows that meet a condition, as one commit
+    Delete(DeleteRows),
+    /// Gives columns of the rows that meet a condition new values, as one commit
+    Update(UpdateRows),
+    /// Loads files; a row with a key that exists takes the old row's place
+    Upsert(UpsertRows),
     /// Puts small data files together and leaves deleted rows behind; no text changes
     Compact {
         /// ORG/SUPER/TABLE, or ORG/SUPER for all of its tables
         place: String,
     },
+    /// Removes old versions, and objects that no version needs; what tables show does not change
+    Vacuum(Vacuum),
     /// Tells why the last writes were refused, and what to do
     Why {
         /// A file below a mount, or ORG/SUPER/TABLE; default: the whole lake
@@ -204,6 +224,110 @@ pub(super) struct Load {
     /// Key columns; needed once for --mode upsert
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub(super) keys: Vec<String>,
+    /// Add columns that the table does not have yet
+    #[arg(long)]
+    pub(super) add_columns: bool,
+    /// Free text for the history
+    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
+    pub(super) message: String,
+    /// Rows that are not newer by this column stay out (`upsert --newer-than`)
+    #[arg(skip)]
+    pub(super) newer_than: Option<String>,
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub(super) struct DeleteRows {
+    /// ORG/SUPER/TABLE
+    pub(super) table: String,
+    /// Which rows: "status = 'open' AND total < 10"; TRUE = all of them
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(super) condition: String,
+    /// Only count them
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Free text for the history
+    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
+    pub(super) message: String,
+}
+
+/// `update`.
+#[derive(Debug, Args)]
+pub(super) struct UpdateRows {
+    /// ORG/SUPER/TABLE
+    pub(super) table: String,
+    /// A column's new value: "status = 'paid'", "note = NULL", "billed = total"
+    #[arg(id = "set", long = "set", value_name = "COLUMN=VALUE", required = true)]
+    pub(super) set: Vec<String>,
+    /// Which rows: "status = 'open' AND total < 10"; TRUE = all of them
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(super) condition: String,
+    /// Only count them
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Free text for the history
+    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
+    pub(super) message: String,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
+    pub(super) table: String,
+    /// The format
+    #[arg(long, short, value_enum)]
+    pub(super) format: ExportAs,
+    /// A new file; default: standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+/// Formats of `export`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExportAs {
+    /// As the mounted file
+    Csv,
+    /// For spreadsheets: a quote in front of text that looks like a formula
+    SafeCsv,
+    /// One JSON object a line
+    Jsonl,
+    /// Parquet
+    Parquet,
+    /// Arrow IPC file (Feather 2)
+    Arrow,
+}
+
+/// `vacuum`.
+#[derive(Debug, Args)]
+pub(super) struct Vacuum {
+    /// ORG/SUPER/TABLE, or ORG/SUPER for all of its tables
+    pub(super) place: String,
+    /// Versions that were superseded longer ago than this: 7d, 12h
+    #[arg(long, value_name = "TIME")]
+    pub(super) older_than: String,
+    /// Only say what would go
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Free text for the history
+    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
+    pub(super) message: String,
+}
+
+/// `upsert`.
+#[derive(Debug, Args)]
+pub(super) struct UpsertRows {
+    /// ORG/SUPER/TABLE
+    pub(super) table: String,
+    /// Files of any supported format, also compressed with gzip or zstd; - is standard input
+    #[arg(required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// Key columns; needed once
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub(super) keys: Vec<String>,
+    /// Leave rows out whose value in this column is not greater than that of the row in the table
+    #[arg(long, value_name = "COLUMN")]
+    pub(super) newer_than: Option<String>,
     /// Add columns that the table does not have yet
     #[arg(long)]
     pub(super) add_columns: bool,

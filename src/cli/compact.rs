@@ -5,28 +5,32 @@ use crate::cli::console::{Console, Form};
 use crate::cli::{Exit, Session};
 use crate::error::{Error, Result};
 use crate::ident::TableId;
-use crate::lake::{CompactSettings, Compacted};
+use crate::lake::{CompactSettings, Compacted, Lake};
 
 /// Compacts a table, or all tables of a SuperTable.
 pub(super) async fn compact(session: &Session, place: &str, console: &mut Console) -> Result<Exit> {
     let lake = session.lake().await?;
-    let tables: Vec<TableId> = match Place::parse(place)? {
-        Place::Table(id) => vec![id],
-        Place::Super(id) => {
-            if !lake.supers(&id.organization).await?.contains(&id.super_name) {
-                return Err(Error::not_found("no such SuperTable").with("name", id));
-            }
-            lake.tables(&id).await?.iter().map(|snapshot| snapshot.table.clone()).collect()
-        }
-        Place::Lake | Place::Organization(_) => {
-            return Err(Error::invalid("name a table or a SuperTable").with("got", place));
-        }
-    };
-    for id in tables {
+    for id in tables_of(&lake, place).await? {
         let done = lake.compact(&session.who(), &id, &CompactSettings::all()).await?;
         report(&id, &done, console)?;
     }
     Ok(Exit::Ok)
+}
+
+/// The table that is named, or all tables of the SuperTable.
+pub(super) async fn tables_of(lake: &Lake, place: &str) -> Result<Vec<TableId>> {
+    match Place::parse(place)? {
+        Place::Table(id) => Ok(vec![id]),
+        Place::Super(id) => {
+            if !lake.supers(&id.organization).await?.contains(&id.super_name) {
+                return Err(Error::not_found("no such SuperTable").with("name", id));
+            }
+            Ok(lake.tables(&id).await?.iter().map(|snapshot| snapshot.table.clone()).collect())
+        }
+        Place::Lake | Place::Organization(_) => {
+            Err(Error::invalid("name a table or a SuperTable").with("got", place))
+        }
+    }
 }
 
 fn report(id: &TableId, done: &Compacted, console: &mut Console) -> Result<()> {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::args::{Load, Mode};
 use crate::cli::console::{Console, Form};
+use crate::cli::newer::Upsert;
 use crate::cli::{Exit, Session, address, tables};
 use crate::config::nearest;
 use crate::error::{Error, ErrorKind, Result};
@@ -26,7 +27,7 @@ const BATCHES_WAITING: usize = 2;
 /// Pieces of text that are read and written at the same time, which bounds the memory.
 const PIECES_AT_ONCE_MAX: usize = 4;
 
-type Inputs = Vec<(Input, SchemaRef)>;
+pub(super) type Inputs = Vec<(Input, SchemaRef)>;
 
 /// Loads files into a table.
 pub(super) async fn load(session: &Session, load: &Load, console: &mut Console) -> Result<Exit> {
@@ -47,6 +48,12 @@ pub(super) async fn load(session: &Session, load: &Load, console: &mut Console) 
         None => create(&lake, session, &table, &plan).await?,
     };
     let committed = async {
+        if let Some(column) = &load.newer_than {
+            let (lake, table, message) = (&lake, &table, load.message.as_str());
+            let upsert = Upsert { lake, session, table, plan, column, message };
+            let outcome = upsert.commit(base, inputs, console).await?;
+            return refuse_conflict(table, outcome);
+        }
         let rows = write(&lake, session, &table, &plan, inputs).await?;
         let change = change(load.mode, base, plan, rows);
         let operation = load.mode.operation();
@@ -121,16 +128,16 @@ async fn existing(
 }
 
 /// What the load makes of the table.
-#[derive(Debug)]
-struct Plan {
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
     /// Columns after the load.
-    schema: SchemaRef,
+    pub(super) schema: SchemaRef,
     /// Whether they differ from the table's.
-    schema_changes: bool,
+    pub(super) schema_changes: bool,
     /// Configuration after the load.
-    config: TableConfig,
+    pub(super) config: TableConfig,
     /// Whether it differs from the table's.
-    config_changes: bool,
+    pub(super) config_changes: bool,
 }
 
 fn plan(load: &Load, snapshot: Option<&Snapshot>, found: &SchemaRef) -> Result<Plan> {
@@ -256,7 +263,8 @@ async fn write_piece(
     writer.finish().await
 }
 
-fn change(mode: Mode, base: Arc<Snapshot>, plan: Plan, rows: NewRows) -> ChangeSet {
+/// The change that a load is.
+pub(super) fn change(mode: Mode, base: Arc<Snapshot>, plan: Plan, rows: NewRows) -> ChangeSet {
     let edit = match mode {
         Mode::Append | Mode::Upsert => Edit { at: Edit::END, remove: 0, insert: rows.rows },
         Mode::Replace => Edit { at: 0, remove: base.rows(), insert: rows.rows },

@@ -12,15 +12,19 @@ mod demo;
 mod demo_data;
 mod doctor;
 mod exit;
+mod export;
 mod fsck;
 mod list;
 mod load;
 mod mount;
 mod mounting;
+mod newer;
 mod notify;
 mod restore;
+mod rows;
 mod serve;
 mod tables;
+mod vacuum;
 mod versions;
 mod why;
 
@@ -117,6 +121,8 @@ fn dispatch(cli: Cli, environment: &Environment, console: &mut Console) -> Resul
         Command::Serve(serve) => flags.settings.extend(serve.assignments()),
         Command::Mount(mount) => flags.settings.extend(mount.assignments()),
         Command::Umount(umount) => return mount::umount(umount, console),
+        // Here --set names columns; clap hands it to the settings as well.
+        Command::Update(_) => flags.settings.retain(|(_, _, origin)| origin != "--set"),
         Command::Demo(demo) => return run_demo(demo, &flags, environment, console),
         _ => {}
     }
@@ -182,8 +188,15 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Restore { place, name, to: None } => {
             restore::restore(&session, &place, name.as_deref(), console).await
         }
+        Command::Delete(delete) => rows::delete(&session, &delete, console).await,
+        Command::Update(update) => rows::update(&session, &update, console).await,
+        Command::Upsert(upsert) => rows::upsert(&session, &upsert, console).await,
         Command::Compact { place } => compact::compact(&session, &place, console).await,
+        Command::Vacuum(vacuum) => vacuum::vacuum(&session, &vacuum, console).await,
+        Command::Export(export) => export::export(&session, &export, console).await,
+        Command::Stats { table } => export::stats(&session, &table, console).await,
         Command::Show { table } => versions::show(&session, &table, console).await,
+        Command::Blame { table } => versions::blame(&session, &table, console).await,
         Command::Diff { from, to } => versions::diff(&session, &from, to.as_deref(), console).await,
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
         Command::Catalog { action } => catalog::catalog(&session, &action, console).await,
@@ -242,5 +255,7 @@ fn completions(shell: clap_complete::Shell, console: &mut Console) -> Result<Exi
 
 #[cfg(test)]
 mod ops_tests;
+#[cfg(test)]
+mod rows_tests;
 #[cfg(test)]
 mod tests;

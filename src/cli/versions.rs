@@ -33,6 +33,15 @@ pub(super) async fn show(session: &Session, text: &str, console: &mut Console) -
     }
 }
 
+/// Prints the rows of a version with who wrote them.
+pub(super) async fn blame(session: &Session, text: &str, console: &mut Console) -> Result<Exit> {
+    let (table, reference) = address::table_at(text)?;
+    let lake = session.lake().await?;
+    let snapshot = lake.resolve(&session.who(), &table, reference).await?;
+    lake.blame(&session.who(), &snapshot, &mut |part| console.write(part)).await?;
+    Ok(Exit::Ok)
+}
+
 /// Prints what changed between two versions.
 pub(super) async fn diff(
     session: &Session,

@@ -17,12 +17,10 @@ const RENDER_ROWS: u32 = 8_192;
 /// Bytes of removed rows that are kept to find out which of them were only changed.
 const KEPT_BYTES: usize = 256 << 20;
 
-/// Which of the two versions a line of a comparison is from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Old,
-    New,
-}
+/// A row as it was.
+const OLD: &str = "-";
+/// A row as it is.
+const NEW: &str = "+";
 
 /// A row as text, and the text of its key.
 struct Line {
@@ -139,17 +137,37 @@ impl Lake {
         [old, new]: [&Arc<Snapshot>; 2],
         out: &mut (dyn FnMut(&[u8]) -> Result<()> + Send),
     ) -> Result<()> {
-        self.allow(who, &old.table, Permission::Read).await?;
-        self.allow(who, &new.table, Permission::Read).await?;
         let schema = widen::union(&new.schema, &old.schema);
-        let keys = key_schema(&schema, &new.config.keys);
-        let [gone, come] = self.table(&new.table).row_diff(old, new).await?;
         let mut head = b"_op,".to_vec();
         csv::render_header(&schema, &mut head);
         out(&head)?;
+        let mut each = |op: &str, row: &[u8]| {
+            out(op.as_bytes())?;
+            out(b",")?;
+            out(row)
+        };
+        self.changes(who, [old, new], &schema, &mut each).await
+    }
+
+    /// What changed from one version of a table to another, row by row: `-` or `+` and the text of
+    /// the row in the columns `schema`; the order is that of [`Lake::diff`].
+    ///
+    /// # Errors
+    /// As [`Lake::diff`].
+    pub async fn changes(
+        &self,
+        who: &Principal,
+        [old, new]: [&Arc<Snapshot>; 2],
+        schema: &SchemaRef,
+        each: &mut (dyn FnMut(&str, &[u8]) -> Result<()> + Send),
+    ) -> Result<()> {
+        self.allow(who, &old.table, Permission::Read).await?;
+        self.allow(who, &new.table, Permission::Read).await?;
+        let keys = key_schema(schema, &new.config.keys);
+        let [gone, come] = self.table(&new.table).row_diff(old, new).await?;
         let mut removed = Removed::default();
         let mut bytes = 0_usize;
-        let mut lines = self.lines(gone, &schema, keys.as_ref());
+        let mut lines = self.lines(gone, schema, keys.as_ref());
         while let Some(batch) = lines.next().await {
             for line in batch? {
                 bytes = bytes.saturating_add(line.text.len().saturating_mul(2));
@@ -159,19 +177,19 @@ impl Lake {
                 removed.push(line, keys.is_some());
             }
         }
-        let mut lines = self.lines(come, &schema, keys.as_ref());
+        let mut lines = self.lines(come, schema, keys.as_ref());
         while let Some(batch) = lines.next().await {
             for line in batch? {
                 if removed.same(&line) {
                     continue;
                 }
                 if let Some(before) = removed.before(&line) {
-                    put(Side::Old, &before, out)?;
+                    each(OLD, &before.text)?;
                 }
-                put(Side::New, &line, out)?;
+                each(NEW, &line.text)?;
             }
         }
-        removed.lines.iter().flatten().try_for_each(|line| put(Side::Old, line, out))
+        removed.lines.iter().flatten().try_for_each(|line| each(OLD, &line.text))
     }
 
     /// The lines of some rows.
@@ -212,12 +230,20 @@ fn too_large(old: &Snapshot) -> Error {
     .with("table", &old.table)
 }
 
-fn put(side: Side, line: &Line, out: &mut (dyn FnMut(&[u8]) -> Result<()> + Send)) -> Result<()> {
-    out(if side == Side::Old { b"-," } else { b"+," })?;
-    out(&line.text)
+/// Appends a field of CSV with its comma, quoted where it has to be.
+pub(super) fn put_field(text: &str, out: &mut Vec<u8>) {
+    if text.contains([',', '"', '\n', '\r']) {
+        out.push(b'"');
+        out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.push(b',');
 }
 
-fn rendered(batch: &arrow::record_batch::RecordBatch) -> Result<Vec<Vec<u8>>> {
+/// The lines of a batch.
+pub(super) fn rendered(batch: &arrow::record_batch::RecordBatch) -> Result<Vec<Vec<u8>>> {
     let (mut text, mut ends) = (Vec::new(), Vec::new());
     csv::render(batch, &mut text, &mut ends)?;
     let mut lines = Vec::with_capacity(ends.len());

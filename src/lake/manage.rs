@@ -6,7 +6,7 @@ use super::{Lake, Principal, TableId};
 use crate::access::Permission;
 use crate::config::Manage;
 use crate::error::{ErrorKind, Result};
-use crate::table::{COMPACT, CompactSettings, Compacted};
+use crate::table::{COMPACT, CompactSettings, Compacted, VACUUM, VacuumSettings, Vacuumed};
 use crate::telemetry;
 
 impl Lake {
@@ -32,6 +32,35 @@ impl Lake {
             tracing::info!(
                 table = %id, files_before = done.files_before, files_after = done.files_after,
                 rows_dropped = done.rows_dropped, "table compacted"
+            );
+        }
+        done.snapshot = self.remember(done.snapshot);
+        Ok(done)
+    }
+
+    /// Removes old versions of a table and the objects that only they need.
+    ///
+    /// # Errors
+    /// As [`crate::table::Table::vacuum`]; `Denied`, `ReadOnly`.
+    pub async fn vacuum(
+        &self,
+        who: &Principal,
+        id: &TableId,
+        settings: &VacuumSettings,
+        message: &str,
+    ) -> Result<Vacuumed> {
+        self.allow(who, id, Permission::Write).await?;
+        let detail = serde_json::json!({
+            "table": id.simple_name.as_str(), "role_name": who.role,
+            "older_than_s": settings.older_than.as_secs(),
+        });
+        let audit = self.event(who, id, "table_vacuum", detail);
+        let lineage = self.lineage(who, VACUUM, message);
+        let mut done = self.table(id).vacuum(settings, lineage, audit).await?;
+        if !settings.rehearsal && done.versions + done.objects > 0 {
+            tracing::info!(
+                table = %id, versions = done.versions, objects = done.objects,
+                bytes = done.bytes, "table vacuumed"
             );
         }
         done.snapshot = self.remember(done.snapshot);

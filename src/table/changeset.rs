@@ -60,6 +60,9 @@ pub enum OnExistingKey {
     Refuse,
     /// The new row takes the old one's place.
     Replace,
+    /// The new row takes the old one's place if the base is still the newest snapshot; otherwise
+    /// the change is refused, because its author had looked at the old row.
+    ReplaceSeen,
 }
 
 /// What became of a change.

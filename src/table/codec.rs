@@ -21,6 +21,7 @@ use crate::table::schema::{self, TIMESTAMP};
 use crate::table::snapshot::{
     DataFile, Deletes, JsonMap, LayoutRef, Lineage, Snapshot, TableConfig,
 };
+use crate::table::vacuum::HISTORY_BEGINS;
 use crate::table::widen;
 
 /// Name of our member of a document.
@@ -240,6 +241,11 @@ pub fn own_text<'a>(document: &'a JsonMap, name: &str) -> Option<&'a str> {
     if !is_ours(document) {
         return None;
     }
+    ours(document)?.get(name)?.as_str()
+}
+
+/// A text of our own member, also where another writer carried it along.
+pub(crate) fn carried_text<'a>(document: &'a JsonMap, name: &str) -> Option<&'a str> {
     ours(document)?.get(name)?.as_str()
 }
 
@@ -510,6 +516,10 @@ fn member_out(new: &NewDocument<'_>) -> Result<Value> {
     if let Some(member) = member.as_object_mut() {
         if !new.lineage.members.is_empty() {
             member.insert("members".to_owned(), json!(new.lineage.members));
+        }
+        let begins = new.base.and_then(|base| carried_text(base, HISTORY_BEGINS));
+        if let Some(begins) = begins {
+            member.insert(HISTORY_BEGINS.to_owned(), begins.into());
         }
         if new.generation != Generation::G4 {
             member.insert("generation".to_owned(), new.generation.name().into());

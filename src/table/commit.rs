@@ -25,11 +25,16 @@ use crate::table::lock::Hold;
 use crate::table::plan::{Plan, Planned, Verdict};
 use crate::table::settle::{Head, Look};
 use crate::table::snapshot::{Deletes, Lineage, Snapshot};
+use crate::table::vacuum::STRAY_MS;
+use crate::table::write::NewRows;
 
 /// Pause between two tries of a request whose outcome is open; doubled each time.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Age at which objects of a commit are given up: half of what a vacuum grants them.
+const OBJECTS_AGE_MAX: Duration = Duration::from_millis(STRAY_MS.unsigned_abs() / 2);
 
 /// How a put of a snapshot ended.
 #[derive(Debug)]
@@ -45,6 +50,17 @@ pub(crate) enum Published {
 pub(crate) struct Prepared {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) bytes: Bytes,
+    /// When the first of its objects was put, by the clock that counts sleep.
+    pub(crate) since_ns: u64,
+}
+
+impl Prepared {
+    /// The same with objects that were put earlier.
+    pub(crate) fn with(mut self, rows: &NewRows) -> Self {
+        let first = rows.files.iter().map(|file| file.written_ns).min();
+        self.since_ns = self.since_ns.min(first.unwrap_or(u64::MAX));
+        self
+    }
 }
 
 impl Table {
@@ -69,7 +85,14 @@ impl Table {
             if let Some(done) = self.committed_before(&head.tip, &change.base, write_id).await? {
                 return Ok(committed(done, write_id));
             }
-            let tip_layout = self.layout(&head.tip).await?;
+            let tip_layout = match self.layout(&head.tip).await {
+                // Objects of an old version may be gone: perhaps the pointer was rolled back.
+                Err(_) if look == Look::Quick => {
+                    look = Look::Closely;
+                    continue;
+                }
+                layout => layout?,
+            };
             let accepted = match self.judge(change, &head.tip, &tip_layout).await? {
                 Verdict::Accepted(accepted) => accepted,
                 verdict if look == Look::Quick => {
@@ -92,6 +115,7 @@ impl Table {
                 }
             };
             let prepared = self.prepare(&head.tip, &planned, lineage.clone()).await?;
+            let prepared = prepared.with(&change.rows);
             match self.publish(&prepared, deadline).await? {
                 Published::Won(snapshot) => {
                     self.know_row_ids(&change.rows.files);
@@ -148,6 +172,14 @@ impl Table {
         base: &Snapshot,
         write_id: &str,
     ) -> Result<Option<Arc<Snapshot>>> {
+        if base.version < tip.history_begins() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the version that this change was made on was vacuumed: look at the table again",
+            )
+            .with("table", &self.id)
+            .with("version", base.version));
+        }
         let mut current = Arc::clone(tip);
         while current.version > base.version && current.path != base.path {
             if current.lineage.change(write_id).is_some() {
@@ -182,6 +214,7 @@ impl Table {
         lineage.inserted = planned.counts.inserted;
         lineage.updated = planned.counts.updated;
         lineage.deleted = planned.counts.deleted;
+        let since_ns = self.parts.clock.monotonic_ns();
         let deletes = self.put_deletes(tip, planned).await?;
         let mut layout = planned.layout.clone();
         layout.digest = layout::digest(&planned.files, &deletes);
@@ -194,7 +227,8 @@ impl Table {
             config: &planned.config,
             marks,
         };
-        self.document(tip, new, &layout, &lineage).await
+        let prepared = self.document(tip, new, &layout, &lineage).await?;
+        Ok(Prepared { since_ns, ..prepared })
     }
 
     /// Builds the document that follows `tip`.
@@ -268,7 +302,8 @@ impl Table {
         if !codec::is_ours(&snapshot.document) {
             return Err(Error::internal("document without commit id").with("table", &self.id));
         }
-        Ok(Prepared { snapshot: Arc::new(snapshot), bytes })
+        let since_ns = self.parts.clock.monotonic_ns();
+        Ok(Prepared { snapshot: Arc::new(snapshot), bytes, since_ns })
     }
 
     async fn put_layout(&self, layout: &Layout, now: i64) -> Result<Option<String>> {
@@ -334,6 +369,15 @@ impl Table {
         let path = &prepared.snapshot.path;
         let mut pause = PAUSE;
         loop {
+            let age = self.parts.clock.monotonic_ns().saturating_sub(prepared.since_ns);
+            if u128::from(age) > OBJECTS_AGE_MAX.as_nanos() {
+                // A vacuum may have taken them for strays.
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    "the change waited so long that it has to be made again",
+                )
+                .with("table", &self.id));
+            }
             let put = self.put_create(path, prepared.bytes.clone()).await;
             let open = match put {
                 Ok(PutCreate::Created) => {

@@ -15,7 +15,7 @@ use crate::catalog::AuditFields;
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::Table;
 use crate::table::codec;
-use crate::table::commit::Published;
+use crate::table::commit::{Prepared, Published};
 use crate::table::deletes::DeadRows;
 use crate::table::edits;
 use crate::table::generation::SystemColumns;
@@ -40,7 +40,7 @@ pub(in crate::table) use place::Rewritten;
 pub const COMPACT: &str = "compact";
 /// Mark of a snapshot that shows the same text as its predecessor: version and time of the one
 /// that changed the text last.
-const SAME_TEXT: &str = "same_text_as";
+pub(in crate::table) const SAME_TEXT: &str = "same_text_as";
 /// Rewrites that are begun anew because the table was changed too much meanwhile.
 const ROUNDS_MAX: usize = 3;
 /// Bytes of footers kept while rewriting.
@@ -210,6 +210,7 @@ impl Table {
             runs.push(((*file).clone(), piece.range()));
         }
         let reader = FileReader::new(Arc::clone(&self.parts.objects), FOOTER_BYTES);
+        let since_ns = self.parts.clock.monotonic_ns();
         let mut writer = KeptRows::new(self.writer_parts(tip), &tip.schema, ids);
         let mut batches = reader.scan(runs, Arc::clone(writer.schema()));
         while let Some(batch) = batches.next().await {
@@ -224,7 +225,7 @@ impl Table {
         if written != old.rows() {
             return Err(Error::internal("compaction wrote another number of rows"));
         }
-        Ok(Rewritten { old, new })
+        Ok(Rewritten { old, new, since_ns })
     }
 
     /// Commits the new files in place of the old ones, onto whatever is newest; `None` if the rows
@@ -272,6 +273,7 @@ impl Table {
             let (version, ms) = head.tip.text_origin();
             let marks = vec![(SAME_TEXT, format!("{version} {ms}"))];
             let prepared = self.prepare_marked(&head.tip, &planned, lineage.clone(), marks).await?;
+            let prepared = Prepared { since_ns: rewritten.since_ns, ..prepared };
             match self.publish(&prepared, deadline).await? {
                 Published::Won(snapshot) => {
                     self.announce(&head, &snapshot, audit.to_vec(), (deadline, hold)).await;

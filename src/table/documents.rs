@@ -28,8 +28,19 @@ pub(crate) enum Mark {
     Adopt(String),
     /// The table was dropped, or its name given up; the object's path and content.
     Ended(End),
-    /// An old snapshot that was vacuumed; path of the next mark.
-    Gone(String),
+    /// An old snapshot that was vacuumed.
+    Gone(Stub),
+}
+
+/// What is left of a vacuumed snapshot.
+#[derive(Debug, Clone)]
+pub(crate) struct Stub {
+    /// Path of the next mark.
+    pub(crate) next: String,
+    /// Its version; 0 if it does not say.
+    pub(crate) version: u64,
+    /// Whether it was another writer's, beside the trunk's names.
+    pub(crate) foreign: bool,
 }
 
 /// How a trunk ended.
@@ -50,7 +61,10 @@ pub(crate) const DROPPED: &str = "dropped";
 /// Member of a mark that ends a renamed table.
 pub(crate) const RENAMED: &str = "renamed_to";
 /// Member of the stub of a vacuumed snapshot.
-const GONE: &str = "gone";
+pub(crate) const GONE: &str = "gone";
+
+/// Member of the stub of another writer's snapshot, which does not begin a trunk.
+pub(crate) const FOREIGN: &str = "foreign";
 
 /// Footers read at the same time.
 const FOOTERS_AT_ONCE: usize = 16;
@@ -130,7 +144,11 @@ impl Table {
             return Ok(Some(Mark::Adopt(adopted.to_owned())));
         }
         if document.contains_key(GONE) {
-            return Ok(Some(Mark::Gone(json::text_or_empty(&document, "next"))));
+            return Ok(Some(Mark::Gone(Stub {
+                next: json::text_or_empty(&document, "next"),
+                version: json::count(&document, "snapshot_version").unwrap_or_default(),
+                foreign: document.contains_key(FOREIGN),
+            })));
         }
         if document.contains_key(DROPPED) || document.contains_key(RENAMED) {
             let version = json::count(&document, "snapshot_version")?;

@@ -33,7 +33,12 @@ impl Table {
     /// # Errors
     /// `NotFound` if there is no such table or snapshot; as [`Table::latest`].
     pub async fn snapshot(&self, at: At) -> Result<Arc<Snapshot>> {
-        let mut current = self.latest().await?.ok_or_else(|| self.no_table())?;
+        let tip = self.latest().await?.ok_or_else(|| self.no_table())?;
+        let begins = tip.history_begins();
+        if matches!(at, At::Version(version) if version < begins) {
+            return Err(self.vacuumed(&tip));
+        }
+        let mut current = Arc::clone(&tip);
         for step in 0..self.parts.settings.history_max {
             let found = match at {
                 At::Latest => true,
@@ -41,7 +46,7 @@ impl Table {
                 At::Version(version) => current.version == version,
                 At::Time(ms) => current.committed_ms <= ms,
             };
-            if found {
+            if found && current.version >= begins {
                 return self.with_all_columns(current).await;
             }
             if step == STEPS
@@ -54,6 +59,9 @@ impl Table {
                 Some(previous) => current = previous,
                 None => break,
             }
+        }
+        if begins > 0 && matches!(at, At::Time(_)) {
+            return Err(self.vacuumed(&tip));
         }
         Err(Error::not_found("there is no such snapshot")
             .with("table", &self.id)
@@ -119,8 +127,21 @@ impl Table {
     /// # Errors
     /// As [`Table::snapshot`].
     pub async fn history(&self, limit: usize) -> Result<Vec<Arc<Snapshot>>> {
+        let latest = self.latest().await?.ok_or_else(|| self.no_table())?;
+        self.history_from(latest, limit).await
+    }
+
+    /// A snapshot and those before it, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Table::snapshot`].
+    pub async fn history_from(
+        &self,
+        from: Arc<Snapshot>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Snapshot>>> {
         let mut out = Vec::new();
-        let mut next = Some(self.latest().await?.ok_or_else(|| self.no_table())?);
+        let mut next = Some(from);
         let limit = limit.min(self.parts.settings.history_max);
         while let Some(current) = next {
             if out.len() >= limit {
@@ -152,6 +173,9 @@ impl Table {
 
     /// The predecessor; `None` at the first snapshot and where older ones were vacuumed.
     pub(crate) async fn before(&self, snapshot: &Snapshot) -> Result<Option<Arc<Snapshot>>> {
+        if snapshot.version <= snapshot.history_begins() {
+            return Ok(None);
+        }
         let Some(path) = &snapshot.previous else { return Ok(None) };
         match self.load(path).await {
             Ok(previous) => Ok(Some(previous)),

@@ -34,6 +34,7 @@ mod lock;
 mod merge;
 mod merge_rows;
 mod moved;
+mod origins;
 mod physical;
 mod plan;
 mod rebase;
@@ -44,6 +45,7 @@ mod settle;
 mod tests;
 mod together;
 mod travel;
+mod vacuum;
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,10 +65,12 @@ pub use generation::{Generation, SystemColumns};
 pub use json::parse_object;
 pub use layout::{Layout, Piece};
 pub use measure::{RowMeasure, SharedMeasure};
+pub use origins::Origins;
 pub use rebuild::{Rebuild, Rebuilt};
 pub use settle::Settled;
 pub use snapshot::{DataFile, Deletes, LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use travel::FileRun;
+pub use vacuum::{VACUUM, VacuumSettings, Vacuumed};
 pub use write::{HeldRows, NewFile, NewRows, RowWriter};
 
 use crate::catalog::{LockOwner, SharedCatalog};

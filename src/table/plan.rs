@@ -227,7 +227,13 @@ impl Table {
         }
         let later_wins =
             tip.path != change.base.path && tip.config.on_conflict == OnConflict::LastWriterWins;
-        if change.on_existing_key == OnExistingKey::Replace || later_wins {
+        let replaces = match change.on_existing_key {
+            OnExistingKey::Refuse => false,
+            OnExistingKey::Replace => true,
+            OnExistingKey::ReplaceSeen => tip.path == change.base.path,
+        };
+        let decided = change.on_existing_key == OnExistingKey::ReplaceSeen;
+        if replaces || (later_wins && !decided) {
             take_places(moves, existing);
             return Ok(None);
         }

@@ -16,7 +16,7 @@ use crate::ident::TableId;
 use crate::store;
 use crate::table::Table;
 use crate::table::commit::{NextDocument, Place};
-use crate::table::documents::{End, RENAMED};
+use crate::table::documents::{End, Mark, RENAMED};
 use crate::table::json;
 use crate::table::settle::{Look, ROUNDS_MAX};
 use crate::table::snapshot::{Lineage, Snapshot};
@@ -126,8 +126,16 @@ impl Table {
             Error::corrupt("mark of a rename says nothing").with("snapshot", &end.path)
         })?;
         let target = self.sibling(&TableId::parse(json::text(said, "table")?)?);
-        let first = target.load(json::text(said, "path")?).await?;
         let requires = Required::Leaf(target.id.clone());
+        let path = json::text(said, "path")?;
+        if let Some(Mark::Gone(_)) = target.load_mark(path).await? {
+            // The new name has gone on for so long that its beginning was vacuumed.
+            return match self.vanish(leaf, &requires, &audit).await? {
+                true => Ok(()),
+                false => Err(self.rolled_back()),
+            };
+        }
+        let first = target.load(path).await?;
         for round in 0.. {
             if round > ROUNDS_MAX {
                 return Err(self.rolled_back());

@@ -25,9 +25,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::Objects;
 use crate::table::snapshot::DataFile;
 
+mod bounds;
 mod conform;
 mod footer;
 
+pub use bounds::Bounds;
 pub use conform::conform;
 use footer::FooterCache;
 pub(crate) use footer::pages_digest;

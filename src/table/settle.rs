@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, PutCreate};
 use crate::table::Table;
 use crate::table::codec;
-use crate::table::documents::{ADOPT, End, Mark, leaf_bytes, parse_leaf};
+use crate::table::documents::{ADOPT, End, Mark, Stub, leaf_bytes, parse_leaf};
 use crate::table::schema;
 use crate::table::snapshot::Snapshot;
 
@@ -141,11 +141,16 @@ impl Table {
                 return Ok(true);
             }
         }
-        let Some(before) = self.before(snapshot).await? else {
-            // Nothing older is known: for every gateway the trunk begins here.
-            return Ok(true);
+        let version = match self.before(snapshot).await? {
+            Some(before) => before.version,
+            None => match self.load_mark(previous).await? {
+                // Its predecessor was vacuumed, but not the name of what followed it.
+                Some(Mark::Gone(stub)) => stub.version,
+                // Nothing older is known: for every gateway the trunk begins here.
+                _ => return Ok(true),
+            },
         };
-        let mark = store::layout::successor(&before.path, before.version.saturating_add(1));
+        let mark = store::layout::successor(previous, version.saturating_add(1));
         match self.load_mark(&mark).await? {
             Some(Mark::Adopt(adopted)) => Ok(adopted == snapshot.path),
             _ => Ok(false),
@@ -160,7 +165,9 @@ impl Table {
             let mut path = store::layout::successor(&walk.tip.path, next);
             let mark = loop {
                 match self.load_mark(&path).await? {
-                    Some(Mark::Gone(next)) if !next.is_empty() && next != path => path = next,
+                    Some(Mark::Gone(Stub { next, .. })) if !next.is_empty() && next != path => {
+                        path = next;
+                    }
                     Some(Mark::Gone(_)) => {
                         return Err(Error::corrupt("vacuumed snapshot does not name the next one")
                             .with("table", &self.id)
@@ -238,7 +245,12 @@ impl Table {
         let mut foreign = vec![named];
         for _ in 0..self.parts.settings.history_max {
             let Some(last) = foreign.last() else { break };
-            let Some(before) = self.before(last).await? else { break };
+            let Some(before) = self.before(last).await? else {
+                if let Some(trunk) = self.behind_vacuumed(last).await? {
+                    return Ok((trunk, Vec::new()));
+                }
+                break;
+            };
             if self.on_trunk(&before).await? {
                 foreign.reverse();
                 return Ok((before, foreign));
@@ -247,6 +259,31 @@ impl Table {
         }
         Err(Error::corrupt("history of another writer's snapshot does not end")
             .with("table", &self.id))
+    }
+
+    /// Where the trunk goes on behind the vacuumed predecessor of another writer's snapshot. What
+    /// that writer changed cannot be found out any more: its snapshot stays beside the trunk.
+    async fn behind_vacuumed(&self, foreign: &Snapshot) -> Result<Option<Arc<Snapshot>>> {
+        let Some(previous) = &foreign.previous else { return Ok(None) };
+        let Some(Mark::Gone(stub)) = self.load_mark(previous).await? else { return Ok(None) };
+        let (mut path, mut seen) = (stub.next, 0);
+        while seen < self.parts.settings.history_max {
+            match self.load_mark(&path).await? {
+                Some(Mark::Gone(stub)) => path = stub.next,
+                Some(Mark::Snapshot(snapshot)) => {
+                    tracing::error!(
+                        table = %self.id, snapshot = foreign.path,
+                        "another writer wrote on a version that was vacuumed: its rows are not \
+                         taken over"
+                    );
+                    return Ok(Some(snapshot));
+                }
+                Some(Mark::Adopt(path)) => return Ok(Some(self.load(&path).await?)),
+                Some(Mark::Ended(_)) | None => break,
+            }
+            seen += 1;
+        }
+        Ok(None)
     }
 
     /// Marks a foreign snapshot as the tip's successor; `false` if there is another one.

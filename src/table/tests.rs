@@ -24,6 +24,7 @@ mod foreign;
 mod generations;
 mod lifecycle;
 mod together;
+mod vacuum;
 
 /// Renders the rows and counts.
 #[derive(Debug)]

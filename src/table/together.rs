@@ -240,7 +240,9 @@ impl Table {
             }
         };
         let lineage = lineage(&selection.joined, write_id, &mut planned);
-        let prepared = self.prepare(&head.tip, &planned, lineage).await?;
+        let mut prepared = self.prepare(&head.tip, &planned, lineage).await?;
+        let first = rows.files.iter().map(|stored| stored.new.written_ns).min();
+        prepared.since_ns = prepared.since_ns.min(first.unwrap_or(u64::MAX));
         match self.publish(&prepared, deadline).await? {
             Published::Lost => Ok(Attempt::Again),
             Published::Won(snapshot) => {

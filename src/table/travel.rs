@@ -72,6 +72,9 @@ impl Table {
         while self.parts.clock.monotonic_ns() < deadline {
             let head = self.head(Look::Closely).await?.ok_or_else(|| self.no_table())?;
             let tip = &head.tip;
+            if to.version < tip.history_begins() {
+                return Err(self.vacuumed(tip));
+            }
             let now = self.layout(tip).await?;
             let [gone, back] = [only(tip, &now, &target)?, only(to, &target, &now)?];
             let same_rows = now.files == target.files && now.pieces == target.pieces;

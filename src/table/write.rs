@@ -102,6 +102,8 @@ pub struct NewFile {
     pub first_row_id: u64,
     /// Bytes of CSV text of all its rows, newlines included.
     pub text_bytes: u64,
+    /// When it was put, by the clock that counts sleep.
+    pub written_ns: u64,
 }
 
 /// What a [`RowWriter`] works with.
@@ -341,6 +343,7 @@ fn encode(
 async fn store_file(parts: &WriterParts, file: EncodedFile) -> Result<NewFile> {
     let bytes = Bytes::from(file.bytes);
     let size = count(bytes.len())?;
+    let written_ns = parts.clock.monotonic_ns();
     for _ in 0..NAMES_TRIED {
         let clock = parts.clock.as_ref();
         let (now, hex) = (now_ms(clock), random_hex(clock));
@@ -362,6 +365,7 @@ async fn store_file(parts: &WriterParts, file: EncodedFile) -> Result<NewFile> {
                     file: file_,
                     first_row_id: file.first_row_id,
                     text_bytes: file.text_bytes,
+                    written_ns,
                 });
             }
             PutCreate::Exists => {}

@@ -42,6 +42,8 @@ pub struct Vfs {
     started: FileTime,
     /// Content of generated files, so that size and bytes agree between calls.
     pub(super) generated: Mutex<HashMap<u64, super::info::Generated>>,
+    /// Change feeds by table.
+    pub(super) feeds: Mutex<HashMap<TableId, super::feed::SharedFeed>>,
     _lock: std::fs::File,
 }
 
@@ -98,6 +100,7 @@ impl Vfs {
             births: AtomicU64::new(clock.random() >> 16),
             started: time_of_ns(clock.now_ns()),
             generated: Mutex::default(),
+            feeds: Mutex::default(),
             settings: settings.clone(),
             lake,
             clock,

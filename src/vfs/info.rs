@@ -200,6 +200,7 @@ impl Vfs {
                 let history = self.lake.history(&who, table, HISTORY_SHOWN).await?;
                 history_csv(&history)
             }
+            AboutFile::Changes => self.changes_csv(caller, table).await?.to_vec(),
             AboutFile::Errors => errors_csv(&self.lake.refusals(table, REFUSALS_SHOWN).await?),
             AboutFile::LastError => {
                 last_error(self.lake.refusals(table, 1).await?.last()).into_bytes()
@@ -397,6 +398,7 @@ fn about_readme(table: &TableId) -> String {
          files.csv        data files\n\
          config.toml      key columns and rules; save it to change them\n\
          history.csv      one line a snapshot\n\
+         changes.csv      the rows that each version changed, for tail -f; ls does not show it\n\
          errors.csv       refused writes with line, column, reason and remedy\n\
          last-error.txt   the last of them in prose\n\
          rejected/        refused text; repair it and append it again\n\

@@ -22,6 +22,7 @@ mod empty;
 pub mod error;
 mod exact;
 mod extents;
+mod feed;
 mod flush;
 mod gateway;
 mod hold;

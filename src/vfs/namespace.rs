@@ -93,6 +93,8 @@ pub(super) enum AboutFile {
     Config,
     /// One line a snapshot.
     History,
+    /// What each version changed, for `tail -f`; not listed, because it repeats data.
+    Changes,
     /// One line a refused row.
     Errors,
     /// The last refusal in prose.
@@ -100,9 +102,10 @@ pub(super) enum AboutFile {
 }
 
 impl AboutFile {
-    /// All, in listing order.
-    pub(super) const ALL: [Self; 8] = [
+    /// All, those that are listed in listing order.
+    pub(super) const ALL: [Self; 9] = [
         Self::Readme,
+        Self::Changes,
         Self::Config,
         Self::Errors,
         Self::Files,
@@ -121,6 +124,7 @@ impl AboutFile {
             Self::Files => "files.csv",
             Self::Config => "config.toml",
             Self::History => "history.csv",
+            Self::Changes => "changes.csv",
             Self::Errors => "errors.csv",
             Self::LastError => "last-error.txt",
         }

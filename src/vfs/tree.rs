@@ -429,7 +429,7 @@ impl Vfs {
                 seen.map(|id| (id.super_name.to_string(), Node::Super(id))).collect()
             }
             Node::About(table) => {
-                let files = AboutFile::ALL.into_iter();
+                let files = AboutFile::ALL.into_iter().filter(|file| *file != AboutFile::Changes);
                 let files = files
                     .map(|file| (file.name().to_owned(), Node::AboutFile(table.clone(), file)));
                 let rejected = ("rejected".to_owned(), Node::Rejected(table.clone()));

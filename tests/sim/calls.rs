@@ -22,10 +22,11 @@ enum Operation {
     Rebase,
     /// An append after the catalogue was rolled back.
     Settle,
+    Vacuum,
     Read,
 }
 
-const OPERATIONS: [Operation; 11] = [
+const OPERATIONS: [Operation; 12] = [
     Operation::Create,
     Operation::Append,
     Operation::Edit,
@@ -36,6 +37,7 @@ const OPERATIONS: [Operation; 11] = [
     Operation::Rename,
     Operation::Rebase,
     Operation::Settle,
+    Operation::Vacuum,
     Operation::Read,
 ];
 
@@ -84,6 +86,10 @@ async fn prepare(lab: &Lab, operation: Operation) -> Gateway {
             lab.world.wait(std::time::Duration::from_secs(60)).await;
             return lab.gateway(0);
         }
+        Operation::Vacuum => {
+            done(gateway.update("orders", (2, 21)).await).unwrap();
+            done(gateway.append("orders", &[(4, 40)]).await).unwrap();
+        }
         _ => {}
     }
     if operation == Operation::Rebase { gateway } else { lab.gateway(0) }
@@ -101,6 +107,7 @@ async fn act(gateway: &Gateway, operation: Operation) -> Result<()> {
         Operation::Drop => gateway.drop_table("orders").await,
         Operation::Restore => gateway.restore().await.map(|_| ()),
         Operation::Rename => gateway.rename("orders", "archive").await.map(|_| ()),
+        Operation::Vacuum => gateway.vacuum("orders").await.map(|_| ()),
         Operation::Read => gateway.rows("orders").await.map(|_| ()),
     }
 }

@@ -221,6 +221,12 @@ impl Gateway {
         Ok((base, at as u64))
     }
 
+    /// Removes every version but the newest.
+    pub(crate) async fn vacuum(&self, name: &str) -> Result<mountable::lake::Vacuumed> {
+        let now = mountable::lake::VacuumSettings::older_than(std::time::Duration::ZERO);
+        self.lake.vacuum(&self.who, &table(name), &now, "").await
+    }
+
     /// Gives the table another rule for conflicts.
     pub(crate) async fn configure(&self, name: &str) -> Result<CommitOutcome> {
         let base = self.latest(name).await?;

@@ -9,7 +9,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
 use crate::world::Life;
@@ -62,9 +62,22 @@ impl ObjectStore for SimStore {
 
     fn delete_stream(
         &self,
-        _: BoxStream<'static, Result<Path>>,
+        locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        panic!("objects are never deleted")
+        let (inner, life) = (Arc::clone(&self.inner), self.life.clone());
+        locations
+            .then(move |location| {
+                let (inner, life) = (Arc::clone(&inner), life.clone());
+                async move {
+                    let location = location?;
+                    let name = format!("delete {location}");
+                    let path = location.clone();
+                    let work = async move { inner.delete(&path).await };
+                    life.call(&name, true, work, error).await?;
+                    Ok(location)
+                }
+            })
+            .boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

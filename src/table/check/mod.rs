@@ -4,7 +4,7 @@
 //! that is written meanwhile is taken for a stray, and a pointer that seems to lag is looked at
 //! twice.
 
-mod contents;
+pub(crate) mod contents;
 mod finding;
 mod pointer;
 mod rows;
@@ -111,6 +111,7 @@ impl Table {
         };
         check.objects();
         check.broken();
+        check.wanted.extend(survey.stubs.iter().cloned());
         let mut contents = Contents::default();
         for life in &survey.lives {
             check.chain(life, &mut contents).await?;

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, layout::SnapshotName};
 use crate::table::Table;
 use crate::table::codec;
-use crate::table::documents::{End, Mark, RENAMED};
+use crate::table::documents::{End, Mark, RENAMED, Stub};
 use crate::table::json;
 use crate::table::snapshot::Snapshot;
 
@@ -54,6 +54,8 @@ pub(crate) enum Origin {
     Renamed,
     /// By a rename that never happened, or was undone.
     NeverRenamed,
+    /// Its older snapshots were vacuumed.
+    Vacuumed,
     /// Its older snapshots are gone.
     Cut,
 }
@@ -87,6 +89,8 @@ pub(crate) struct Survey {
     pub(crate) lives: Vec<Life>,
     /// Snapshots of other writers that no trunk and no tail holds.
     pub(crate) lost: Vec<Foreign>,
+    /// Stubs of other writers' snapshots that were vacuumed.
+    pub(crate) stubs: Vec<String>,
     /// Objects among the snapshots that cannot be read.
     pub(crate) broken: Vec<(String, Error)>,
 }
@@ -123,13 +127,16 @@ impl Table {
                 continue;
             }
             match self.load_mark(path).await {
-                Ok(Some(Mark::Snapshot(snapshot))) if is_root(&snapshot) => roots.push(snapshot),
+                Ok(Some(Mark::Snapshot(snapshot))) if is_root(&snapshot) => {
+                    roots.push((snapshot, Vec::new()));
+                }
                 Ok(Some(Mark::Snapshot(snapshot))) => {
                     foreign.insert(path.clone(), summary(&snapshot));
                 }
-                Ok(Some(Mark::Gone(next))) => match self.load_mark(&next).await {
-                    Ok(Some(Mark::Snapshot(snapshot))) => roots.push(snapshot),
-                    other => survey.broken.push((path.clone(), odd(other.err()))),
+                Ok(Some(Mark::Gone(stub))) if stub.foreign => survey.stubs.push(path.clone()),
+                Ok(Some(Mark::Gone(stub))) => match self.first_kept(path, stub).await {
+                    Ok(root) => roots.push(root),
+                    Err(error) => survey.broken.push((path.clone(), give_up(error)?)),
                 },
                 // Removed since it was listed.
                 Ok(None) => {}
@@ -137,10 +144,13 @@ impl Table {
                 Err(error) => survey.broken.push((path.clone(), give_up(error)?)),
             }
         }
-        roots.sort_by_key(|root| (root.committed_ms, root.path.clone()));
-        for root in roots {
-            let origin = self.origin(&root).await?;
-            self.follow(root, origin, &mut survey).await?;
+        roots.sort_by_key(|(root, _)| (root.committed_ms, root.path.clone()));
+        for (root, stubs) in roots {
+            let origin = match stubs.is_empty() {
+                true => self.origin(&root).await?,
+                false => Origin::Vacuumed,
+            };
+            self.follow(root, origin, stubs, &mut survey).await?;
         }
         self.follow_rest(&mut survey).await?;
         attach_foreign(&mut survey, foreign);
@@ -162,11 +172,40 @@ impl Table {
         Ok(listed.into_iter().map(entry).collect())
     }
 
-    /// Adds the life that begins with `root`.
-    async fn follow(&self, root: Arc<Snapshot>, origin: Origin, survey: &mut Survey) -> Result<()> {
+    /// The first snapshot behind the stub of a trunk's first one, and the stubs in front of it.
+    async fn first_kept(&self, path: &str, stub: Stub) -> Result<(Arc<Snapshot>, Vec<String>)> {
+        let (mut marks, mut next) = (vec![path.to_owned()], stub.next);
+        loop {
+            if next.is_empty() || marks.contains(&next) {
+                return Err(Error::corrupt("stub of a removed snapshot leads nowhere"));
+            }
+            match self.load_mark(&next).await? {
+                Some(Mark::Gone(stub)) => marks.push(std::mem::replace(&mut next, stub.next)),
+                Some(Mark::Snapshot(snapshot)) => return Ok((snapshot, marks)),
+                Some(Mark::Adopt(adopted)) => {
+                    marks.push(next);
+                    return Ok((self.load(&adopted).await?, marks));
+                }
+                Some(Mark::Ended(end)) => {
+                    marks.push(next);
+                    next = store::layout::successor(&end.path, end.version.saturating_add(1));
+                }
+                None => return Err(odd(None)),
+            }
+        }
+    }
+
+    /// Adds the life that begins with `root`; `marks` are in front of it.
+    async fn follow(
+        &self,
+        root: Arc<Snapshot>,
+        origin: Origin,
+        marks: Vec<String>,
+        survey: &mut Survey,
+    ) -> Result<()> {
         let mut life = Life {
             steps: vec![root.path.clone()],
-            marks: Vec::new(),
+            marks,
             merged: Vec::new(),
             newest: Arc::clone(&root),
             tip: root,
@@ -208,7 +247,7 @@ impl Table {
             match self.load_mark(&path).await? {
                 None => return Ok(Next::Nothing),
                 Some(Mark::Snapshot(snapshot)) => return Ok(Next::Snapshot(snapshot)),
-                Some(Mark::Gone(next)) => {
+                Some(Mark::Gone(Stub { next, .. })) => {
                     if next.is_empty() || marks.contains(&next) {
                         return Err(Error::corrupt("stub of a removed snapshot leads nowhere"));
                     }
@@ -236,6 +275,7 @@ impl Table {
         for life in &survey.lives {
             known.extend(life.steps.iter().chain(&life.marks).cloned());
         }
+        known.extend(survey.stubs.iter().cloned());
         known.extend(survey.broken.iter().map(|(path, _)| path.clone()));
         let mut rest: Vec<(u64, String)> = survey
             .objects
@@ -250,7 +290,7 @@ impl Table {
             }
             match self.load_mark(&path).await {
                 Ok(Some(Mark::Snapshot(snapshot))) => {
-                    self.follow(snapshot, Origin::Cut, survey).await?;
+                    self.follow(snapshot, Origin::Cut, Vec::new(), survey).await?;
                     if let Some(life) = survey.lives.last() {
                         known.extend(life.steps.iter().chain(&life.marks).cloned());
                     }

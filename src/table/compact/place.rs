@@ -18,6 +18,8 @@ pub(in crate::table) struct Rewritten {
     pub(super) old: Layout,
     /// The new files with the ids of their rows.
     pub(super) new: Vec<(DataFile, RowIds)>,
+    /// When the first of them was put.
+    pub(super) since_ns: u64,
 }
 
 /// The order after a rewrite.
