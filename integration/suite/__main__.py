@@ -18,6 +18,8 @@ MODULES = (
     "bad", "redis", "redis_access", "redis_faults", "ops", "powers", "s3", "fleet", "real", "big",
     "spool", "python", "python_v1", "docs",
 )  # fmt: skip
+# What the first of two parts runs (parts.py); the second one runs the rest.
+FIRST_PART = {"read", "write", "refused", "matrix", "clients", "tables", "tree", "docs", "real"}
 
 
 def main():
@@ -25,6 +27,7 @@ def main():
     parser.add_argument("--bin", help="the mountable binary")
     parser.add_argument("--work", required=True, help="directory for everything that is written")
     parser.add_argument("--only", action="append", default=[], help="part of a name, or a pattern")
+    parser.add_argument("--part", choices=("1", "2"), help="one half of the cases")
     parser.add_argument("--list", action="store_true", help="prints the names of the cases")
     parser.add_argument("--oracle-only", action="store_true", help="scripts on the kernel's server")
     parser.add_argument("--no-oracle", action="store_true", help="skips the kernel's server")
@@ -36,6 +39,8 @@ def main():
     for module in MODULES:
         importlib.import_module(f"cases_{module}")
     chosen = [c for c in select(options.only) if c.oracle_only == options.oracle_only]
+    if options.part:
+        chosen = [c for c in chosen if (c.group in FIRST_PART) == (options.part == "1")]
     if options.list:
         print("\n".join(c.name for c in chosen))
         return 0
