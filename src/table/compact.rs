@@ -242,11 +242,7 @@ impl Table {
         let hold = Hold::of(&lease);
         let done =
             Box::pin(self.replace_locked(schema, chosen, rewritten, (lineage, audit), &hold)).await;
-        if hold.is_released() {
-            lease.was_released();
-        } else {
-            self.unlock(lease).await;
-        }
+        self.end(lease, &hold).await;
         done
     }
 

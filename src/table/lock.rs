@@ -28,6 +28,15 @@ impl Table {
         }
     }
 
+    /// Gives the lock back unless the commit under it did.
+    pub(crate) async fn end(&self, lease: TableLease, hold: &Hold) {
+        if hold.is_released() {
+            lease.was_released();
+        } else {
+            self.unlock(lease).await;
+        }
+    }
+
     /// Gives back the lock that a commit did not give back itself.
     pub(crate) async fn give_back(&self, hold: &Hold) {
         let token = hold.token();

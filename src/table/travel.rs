@@ -52,11 +52,7 @@ impl Table {
         let lease = self.lock().await?;
         let hold = Hold::of(&lease);
         let done = Box::pin(self.go_back_locked(to, self.named(lineage), audit, &hold)).await;
-        if hold.is_released() {
-            lease.was_released();
-        } else {
-            self.unlock(lease).await;
-        }
+        self.end(lease, &hold).await;
         done
     }
 
