@@ -1,7 +1,8 @@
-//! Every call of every operation fails once, before and after it happened, until no call is left;
-//! then the operation has happened or not, and can be asked for again.
+//! At every call of every operation something happens once, until no call is left: it fails before
+//! or after it happened, the gateway dies, or it pauses until its lock is another's. Then the
+//! operation has happened or not, and can be asked for again.
 
-use mountable::error::{ErrorKind, Result};
+use mountable::error::{Error, ErrorKind, Result};
 use mountable::lake::CommitOutcome;
 
 use crate::counts::count;
@@ -39,6 +40,15 @@ const OPERATIONS: [Operation; 12] = [
     Operation::Settle,
     Operation::Vacuum,
     Operation::Read,
+];
+
+const FATES: [Fate; 6] = [
+    Fate::FailsBefore,
+    Fate::FailsAfter,
+    Fate::Late,
+    Fate::CrashesBefore,
+    Fate::CrashesAfter,
+    Fate::Pauses,
 ];
 
 /// A table as a user sees it; `None` = there is no such table.
@@ -129,6 +139,33 @@ async fn later(lab: &Lab) -> [Shown; 2] {
     [shown(&eye, "orders").await, shown(&eye, "archive").await]
 }
 
+/// A row that another gateway appends.
+const RIVALS: Row = (555, 5);
+
+/// While a gateway pauses, its lock expires and another one commits; whether it did.
+async fn compete(world: &World, rival: &Gateway, fate: Fate) -> bool {
+    if fate != Fate::Pauses {
+        return false;
+    }
+    world.wait(std::time::Duration::from_secs(40)).await;
+    match rival.append("orders", &[RIVALS]).await {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => panic!("the lock has expired: {error}"),
+    }
+}
+
+/// What is seen when a rival's row has come in.
+fn joined(mut seen: [Shown; 2], rivals: bool) -> [Shown; 2] {
+    if rivals {
+        // There is one table, under one of the names.
+        for (rows, _) in seen.iter_mut().flatten() {
+            rows.push(RIVALS);
+        }
+    }
+    seen
+}
+
 /// How one case ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
@@ -151,8 +188,14 @@ async fn case(world: World, operation: Operation, n: u64, fate: Fate) -> Case {
     let rolled_back = operation == Operation::Settle;
     let before = if rolled_back { None } else { Some(later(&lab).await) };
     world.fail_nth(n, fate);
-    let outcome = act(&gateway, operation).await;
+    let rival = lab.gateway(7);
+    let (outcome, rivals) = tokio::select! {
+        biased;
+        both = futures::future::join(act(&gateway, operation), compete(&world, &rival, fate)) => both,
+        () = world.death() => (Err(Error::new(ErrorKind::Unknown, "it died")), false),
+    };
     let reached = world.reached();
+    let (before, after) = (before.map(|shown| joined(shown, rivals)), joined(after, rivals));
     // Whatever was put aside for later.
     world.wait(std::time::Duration::from_secs(1_000)).await;
     let name = format!("{operation:?}, call {n} {fate:?}");
@@ -194,10 +237,10 @@ async fn case(world: World, operation: Operation, n: u64, fate: Fate) -> Case {
 }
 
 #[test]
-fn any_call_of_any_operation_may_fail() {
+fn any_call_of_any_operation_may_fail_crash_or_pause() {
     let (mut cases, mut refused) = (0, 0);
     for operation in OPERATIONS {
-        for fate in [Fate::FailsBefore, Fate::FailsAfter, Fate::Late] {
+        for fate in FATES {
             let mut n = 1;
             loop {
                 let world = World::new(n, Weather::default());
@@ -213,8 +256,10 @@ fn any_call_of_any_operation_may_fail() {
         }
     }
     count(&format!(
-        "fail the n-th call: {cases} cases of {} operations x 3 ways, {refused} refused, \
-         0 half done",
-        OPERATIONS.len()
+        "at the n-th call: {cases} cases of {} operations x {} ways (error before, after, late; crash \
+         before, after; pause beyond the lock while another commits), {refused} without an answer \
+         or refused, 0 half done",
+        OPERATIONS.len(),
+        FATES.len()
     ));
 }

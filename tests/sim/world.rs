@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use mountable::clock::Clock;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Random numbers of a seed (splitmix64).
 #[derive(Debug, Clone)]
@@ -54,6 +54,12 @@ pub(crate) enum Fate {
     FailsAfter,
     /// Its answer is an error, and it happens much later.
     Late,
+    /// The gateway dies before it.
+    CrashesBefore,
+    /// It happens, and the gateway dies before it hears of it.
+    CrashesAfter,
+    /// It happens after a pause longer than a lock lives.
+    Pauses,
 }
 
 /// How often things go wrong, per mille of calls.
@@ -118,6 +124,9 @@ struct Inner {
     logs: bool,
 }
 
+/// How long a call that pauses is held up: a lock lives 30 seconds.
+const PAUSE: Duration = Duration::from_secs(100);
+
 /// The world of one seed.
 #[derive(Clone)]
 pub(crate) struct World {
@@ -125,6 +134,8 @@ pub(crate) struct World {
     /// Polls of the work; tells whether anything moves.
     polls: Arc<AtomicU64>,
     idle: Arc<Idle>,
+    /// Told when a gateway dies at a call.
+    death: Arc<Notify>,
 }
 
 /// Tells when no task of the runtime can go on.
@@ -191,7 +202,12 @@ impl World {
             log: Vec::new(),
             logs: std::env::var_os("MOUNTABLE_SIM_LOG").is_some(),
         };
-        Self { inner: Arc::new(Mutex::new(inner)), polls: Arc::default(), idle: Arc::default() }
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+            polls: Arc::default(),
+            idle: Arc::default(),
+            death: Arc::default(),
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -291,6 +307,11 @@ impl World {
         self.inner().nth = Some((n, fate));
     }
 
+    /// Waits until a gateway dies at the call that was to fail.
+    pub(crate) async fn death(&self) {
+        self.death.notified().await;
+    }
+
     /// Whether the call that was to fail was reached; lets no further call fail.
     pub(crate) fn reached(&self) -> bool {
         self.inner().nth.take().is_none_or(|(left, _)| left == 0)
@@ -387,6 +408,13 @@ impl Life {
         self.dead.store(true, Ordering::SeqCst);
     }
 
+    /// The gateway's end, at a call of its own.
+    async fn die<T>(&self) -> T {
+        self.end();
+        self.world.death.notify_one();
+        futures::future::pending().await
+    }
+
     async fn breathe(&self) {
         if self.dead.load(Ordering::SeqCst) {
             futures::future::pending::<()>().await;
@@ -415,6 +443,15 @@ impl Life {
         self.world.note(&format!("{} {name} {fate:?}", self.number));
         let answer = match fate {
             Fate::Happens => work.await,
+            Fate::CrashesBefore => self.die().await,
+            Fate::CrashesAfter => {
+                let _ = work.await;
+                self.die().await
+            }
+            Fate::Pauses => {
+                self.world.wait(PAUSE).await;
+                work.await
+            }
             Fate::FailsBefore => Err(error(false)),
             Fate::FailsAfter => {
                 let _ = work.await;
