@@ -117,10 +117,10 @@ fn an_incremental_backup_copies_only_what_is_new() {
     let more = lab.file("more.csv", "id,name\n9,v\n");
     lab.ok(&["load", "a/b/t", &more]);
     let second = json(&lab.lake, &["backup", "incremental", &place]);
-    assert_eq!(second["new_objects"], 2, "a snapshot and a data file: {second}");
-    // What is kept is not even read.
-    let object = files(&place, "objects").into_iter().find(|f| f.ends_with("lake.json"));
-    assert!(object.is_some());
+    let count = |done: &Value, name: &str| done[name].as_u64().unwrap();
+    let more = count(&second, "objects") - count(&full, "objects");
+    assert!(more >= 2, "a snapshot and a data file: {second}");
+    assert_eq!(count(&second, "new_objects"), more);
     let new = restored(&lab, &place, "new", &[]);
     assert_eq!(export(&lab.lake), export(&new));
     same_text(&lab.lake, &new, &["cat", "a/b/t"]);
@@ -219,7 +219,7 @@ fn backups_and_restores_are_refused_where_something_is() {
     let code = |into: &str| mountable("", &["backup", "restore", &place, "--into", into]).0;
     assert_eq!(code(&lab.lake), 4);
     assert_eq!(code(&other.lake), 4, "an empty lake is a lake");
-    lab.file("stuff/../notes.txt", "x");
+    lab.file("notes.txt", "x");
     assert_eq!(code(&beside(&lab, "")), 2, "a directory with other files");
     let into = beside(&lab, "new");
     let catalog = Path::new(&lab.lake).join(".mountable/catalog.sqlite").display().to_string();

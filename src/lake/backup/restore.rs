@@ -76,13 +76,16 @@ pub async fn restore_backup(
         settings.layout = Some(manifest.head.layout.clone());
     }
     let into = empty_lake(&settings, &clock).await?;
+    if scope != Scope::Lake {
+        Lake::init(&settings, Arc::clone(&clock)).await?;
+    }
     copy_all(&from, &into, &manifest, progress).await?;
     if scope == Scope::Lake {
         let text = manifest.catalog.join("\n");
         import_catalog(&settings, Arc::clone(&clock), &text).await?;
     } else {
         // The catalogue has more than was backed up; a part of a lake is made anew.
-        let lake = Lake::init(&settings, Arc::clone(&clock)).await?;
+        let lake = Lake::open(&settings, Arc::clone(&clock)).await?;
         lake.rebuild(who, &scope, Rebuild::Do).await?;
     }
     let lake = Lake::open(&settings, clock).await?;
