@@ -19,6 +19,7 @@ use crate::telemetry;
 use crate::view::{ViewSettings, Views};
 use pointers::Pointers;
 
+mod backup;
 mod blame;
 mod check;
 mod doctor;
@@ -48,6 +49,10 @@ pub use crate::table::write::{NewRows, RowWriter};
 pub use crate::table::{CompactSettings, Compacted, VacuumSettings, Vacuumed};
 pub use crate::table::{Counts, Depth, Finding, Rebuild, Severity};
 pub use crate::view::CsvView;
+pub use backup::{
+    BackedUp, BackupKind, BackupReport, BackupTold, BackupWanted, Progress, RestoreWanted,
+    RestoredLake, Watcher, restore_backup, verify_backup,
+};
 pub use check::{LakeReport, Scope};
 pub use doctor::doctor;
 pub use export::ExportFormat;

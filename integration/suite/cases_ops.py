@@ -178,3 +178,24 @@ def the_doctor_sees_redis_storage_and_mounts(env):
         assert [f["check"] for f in found] == ["catalogue"], found
     finally:
         redis.stop()
+
+
+@case
+def a_lake_is_backed_up_below_a_serving_gateway_and_restored(env):
+    lab = env.own_lab("ops_backup").init()
+    directory = lived(lab)
+    place = lab.base / "backups"
+    lab.cli("backup", "full", place)
+    env.guest.check(f"echo 8,hal,80 >> {directory}/t.csv")
+    lab.expect("acme/shop/t", CHANGED + "8,hal,80\n")
+    done = json.loads(lab.cli("backup", "incremental", place, "--json").out)
+    assert 0 < done["new_objects"] < done["objects"], done
+    told = json.loads(lab.cli("backup", "verify", place, "--json").out)
+    assert [b["kind"] for b in told["backups"]] == ["full", "incremental"], told
+    before = past(lab)
+    lab.unmount()
+    lab.stop()
+    new = env.own_lab("ops_backup_restored")
+    new.cli("backup", "restore", place, "--into", new.lake)
+    assert past(new) == before
+    assert report(new, "--deep") == []

@@ -35,7 +35,8 @@ pub use lease::{LeaseSettings, LockOwner, TableLease};
 pub use open::{open, open_transfer};
 pub use redis::{RedisCatalog, RedisOptions};
 pub use transfer::{
-    Entry, Exported, Held, SharedTransfer, Transfer, fill_order, read_export, write_export,
+    Entry, Exported, Held, SharedTransfer, Transfer, fill_order, leaf_key, read_export,
+    write_export,
 };
 
 use crate::error::Result;

@@ -63,3 +63,8 @@ pub fn fill_order(key: &str) -> (bool, &str) {
     let makes_appear = super::keys::parse_root(key).is_some() || key == super::keys::ORGANIZATIONS;
     (makes_appear, key)
 }
+
+/// The key of a table's pointer.
+pub fn leaf_key(layout: super::KeyLayout, table: &crate::ident::TableId) -> String {
+    layout.leaf(table)
+}

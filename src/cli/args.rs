@@ -177,6 +177,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         action: CatalogAction,
     },
+    /// Copies a lake with its catalogue elsewhere, reads copies back, restores them
+    Backup {
+        #[command(subcommand)]
+        action: BackupAction,
+    },
     /// Serves the lake over NFS, or mounts it, until it is told to stop
     Serve(Serve),
     /// Mounts a lake through FUSE
@@ -519,6 +524,46 @@ pub(super) enum CatalogAction {
         /// The file; - is standard input
         file: PathBuf,
     },
+}
+
+/// `backup`.
+#[derive(Debug, Subcommand)]
+pub(super) enum BackupAction {
+    /// Copies everything; nothing of earlier backups is trusted
+    Full(BackupOf),
+    /// Copies what the earlier backups of the same place do not hold
+    Incremental(BackupOf),
+    /// Reads backups back and compares every object with its checksum
+    Verify {
+        /// Where the backups are: a directory, s3://, gs://, az://
+        from: String,
+        /// Only this one; default: all of them
+        #[arg(long, value_name = "ID")]
+        backup: Option<String>,
+    },
+    /// Makes a new lake of a backup and checks it
+    Restore {
+        /// Where the backups are: a directory, s3://, gs://, az://
+        from: String,
+        /// The new lake, an empty place; its catalogue is named by --catalog
+        #[arg(long, value_name = "LAKE")]
+        into: String,
+        /// Bring the tables back to their newest version at this time; one table also to a VERSION
+        #[arg(long, value_name = "VERSION|TIME")]
+        to: Option<String>,
+        /// This backup; default: the newest, with a time the first one that was begun after it
+        #[arg(long, value_name = "ID")]
+        backup: Option<String>,
+    },
+}
+
+/// What `backup` copies, and where to.
+#[derive(Debug, Args)]
+pub(super) struct BackupOf {
+    /// Where backups are kept: a directory, s3://, gs://, az://
+    pub(super) to: String,
+    /// ORG, ORG/SUPER or ORG/SUPER/TABLE; default: the whole lake with its catalogue
+    pub(super) place: Option<String>,
 }
 
 /// `config`.

@@ -59,7 +59,7 @@ pub(super) fn scope(place: Place) -> Scope {
     }
 }
 
-fn print(report: &LakeReport, console: &mut Console) -> Result<()> {
+pub(super) fn print(report: &LakeReport, console: &mut Console) -> Result<()> {
     findings(&report.findings, console)?;
     let counts = report.counts;
     let count = |severity| report.findings.iter().filter(|f| f.severity == severity).count();

@@ -3,6 +3,7 @@
 
 mod address;
 mod args;
+mod backup;
 mod cat;
 mod catalog;
 mod columns;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
 
-use crate::cli::args::{Cli, Command, ConfigAction};
+use crate::cli::args::{BackupAction, Cli, Command, ConfigAction};
 use crate::cli::console::{Chatter, Console, Form};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Environment, Flags, Loaded, OriginColumn, Settings};
@@ -121,6 +122,9 @@ fn dispatch(cli: Cli, environment: &Environment, console: &mut Console) -> Resul
         Command::Serve(serve) => flags.settings.extend(serve.assignments()),
         Command::Mount(mount) => flags.settings.extend(mount.assignments()),
         Command::Umount(umount) => return mount::umount(umount, console),
+        Command::Backup { action: BackupAction::Restore { into, .. } } => {
+            flags.settings.push(("lake".to_owned(), into.clone(), "--into".to_owned()));
+        }
         // Here --set names columns; clap hands it to the settings as well.
         Command::Update(_) => flags.settings.retain(|(_, _, origin)| origin != "--set"),
         Command::Demo(demo) => return run_demo(demo, &flags, environment, console),
@@ -163,7 +167,11 @@ fn system_clock() -> SharedClock {
 }
 
 async fn verb(command: Command, settings: Settings, console: &mut Console) -> Result<Exit> {
-    if settings.lake.is_empty() && !matches!(command, Command::Why { .. }) {
+    let needs_none = matches!(
+        command,
+        Command::Why { .. } | Command::Backup { action: BackupAction::Verify { .. } }
+    );
+    if settings.lake.is_empty() && !needs_none {
         return Err(Error::invalid(
             "no lake is named: use --lake DIR, the environment variable MOUNTABLE_LAKE or `lake = \
              \"...\"` in the configuration file; `mountable demo` makes one to try",
@@ -200,6 +208,7 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Diff { from, to } => versions::diff(&session, &from, to.as_deref(), console).await,
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
         Command::Catalog { action } => catalog::catalog(&session, &action, console).await,
+        Command::Backup { action } => backup::backup(&session, &action, console).await,
         Command::Doctor => doctor::doctor(&session, console).await,
         Command::Fsck(fsck) => fsck::fsck(&session, &fsck, console).await,
         Command::Serve(serve) => serve::serve(&session, &serve, console).await,
@@ -253,6 +262,8 @@ fn completions(shell: clap_complete::Shell, console: &mut Console) -> Result<Exi
     Ok(Exit::Ok)
 }
 
+#[cfg(test)]
+mod backup_tests;
 #[cfg(test)]
 mod ops_tests;
 #[cfg(test)]
