@@ -1,6 +1,7 @@
 """What the documents show is what happens: the tour of the README is typed into a shell below a real
 mount and its output compared, and the commands of the documents are known to the binary."""
 
+import itertools
 import re
 import subprocess
 import time
@@ -111,14 +112,18 @@ def the_documents_name_no_command_that_is_not_there(env):
         for line in (line for lines in blocks((ROOT / name).read_text()) for line in lines):
             words = re.split(r"\s{2,}|#", line.strip().removeprefix("$ "))[0].split()
             words = words[words.index("mountable"):] if "mountable" in words else []
-            verb = next((w for w in words[1:] if re.fullmatch(r"[a-z]+", w)), None)
-            if verb is None:
+            # A verb, or a verb and what it does: `backup full`.
+            rest = words[1:]
+            while rest and rest[0].startswith("--"):
+                rest = rest[1 if "=" in rest[0] else 2:]
+            verb = tuple(itertools.takewhile(lambda w: re.fullmatch(r"[a-z]+", w), rest[:2]))
+            if not verb:
                 continue
             if verb not in known:
-                done = lab.command(verb, "--help")
+                done = lab.command(*verb, "--help")
                 assert done.rc == 0, f"{name}: {line!r}: {done}"
                 known[verb] = done.out.decode()
             for flag in (w.split("=")[0] for w in words if w.startswith("--")):
-                assert f"{flag}" in known[verb], f"{name}: {line!r}: no {flag}"
+                assert flag in known[verb], f"{name}: {line!r}: no {flag}"
             checked += 1
     assert checked >= 8 and len(known) >= 5, (checked, sorted(known))
