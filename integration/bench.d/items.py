@@ -94,7 +94,7 @@ def warm(bench, report):
             got = in_turn(
                 bench.rounds * 3,
                 cat_ours=lambda: bench.nfs_cat(gateway.port, PATH),
-                cat_peer=lambda: bench.nfs_cat(memory.port, "file"),
+                cat_peer=lambda: bench.nfs_cat(memory.port, "/file"),
                 kernel_ours=raw(gateway.port, PATH, KERNEL_READ, 1),
                 kernel_peer=raw(memory.port, "file", KERNEL_READ, 1),
                 deep_ours=raw(gateway.port, PATH, LARGE_READ, 4),
