@@ -26,6 +26,7 @@ const STORAGE_VARIABLES: &[&str] = &[
     "AWS_SKIP_SIGNATURE",
     "AZURE_STORAGE_ACCOUNT_NAME",
     "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ENDPOINT",
     "AZURE_STORAGE_SAS_TOKEN",
     "AZURE_CLIENT_ID",
     "AZURE_CLIENT_SECRET",
@@ -135,27 +136,30 @@ pub(super) fn storage(environment: &Environment, lake: &str) -> Vec<Found> {
             found.push(((*option).to_owned(), value.to_owned(), (*variable).to_owned()));
         }
     }
-    if family == Family::Aws {
-        aws_transport(environment, &mut found);
-    }
-    found
-}
-
-/// Path style and plain HTTP, which the Python library says in its own way.
-fn aws_transport(environment: &Environment, found: &mut Vec<Found>) {
-    if let Some(value) = environment.get("STORAGE_FORCE_PATH_STYLE") {
+    plain_http(environment, family, &mut found);
+    if family == Family::Aws
+        && let Some(value) = environment.get("STORAGE_FORCE_PATH_STYLE")
+    {
         found.push((
             "aws_virtual_hosted_style_request".to_owned(),
             (!is_true(value)).to_string(),
             "STORAGE_FORCE_PATH_STYLE".to_owned(),
         ));
     }
-    if environment.get("STORAGE_ENDPOINT_URL").is_some_and(|url| url.starts_with("http://")) {
-        found.push((
-            "aws_allow_http".to_owned(),
-            "true".to_owned(),
-            "STORAGE_ENDPOINT_URL".to_owned(),
-        ));
+    found
+}
+
+/// The Python library takes the endpoint's `http://` for consent to a transport without encryption.
+fn plain_http(environment: &Environment, family: Family, found: &mut Vec<Found>) {
+    const VARIABLE: &str = "STORAGE_ENDPOINT_URL";
+    let option = match family {
+        Family::Aws => "aws_allow_http",
+        Family::Azure => "azure_allow_http",
+        // Its endpoint has no variable.
+        Family::Google => return,
+    };
+    if environment.get(VARIABLE).is_some_and(|url| url.starts_with("http://")) {
+        found.push((option.to_owned(), "true".to_owned(), VARIABLE.to_owned()));
     }
 }
 
