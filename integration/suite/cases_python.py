@@ -59,7 +59,7 @@ def upsert(lab, table, text):
 
 def log(lab, table):
     """What each version did, newest first: (version, operation, added, changed, removed)."""
-    told = json.loads(lab.cli("--json", "log", f"{HERE}/{table}", "-n", "1000").out)
+    told = json.loads(lab.cli("--json", "log", f"{HERE}/{table}", "-n", "100000").out)
     return [
         (s["version"], s["operation"], s["inserted"], s["updated"], s["deleted"]) for s in told
     ]  # fmt: skip
@@ -319,7 +319,7 @@ def a_library_whose_lock_was_lost_erases_nothing(env):
         lab.load(f"{HERE}/t", "id,name,qty\n400000,last,1\n")
         assert not errors, errors
         nothing_lost(lab, library, theirs, {**ours, 400_000: "last"})
-        told = lab.cli("--json", "log", f"{HERE}/t", "-n", "1000").out.decode()
+        told = lab.cli("--json", "log", f"{HERE}/t", "-n", "100000").out.decode()
         merged = told.count("commit of another writer on an older snapshot")
         env.note(f"{merged} of {theirs['done']} writes of the library were merged")
         assert merged > 0, "no commit on a stale parent came about"
@@ -358,7 +358,7 @@ def nothing_lost(lab, library, theirs, ours):
 
 def every_snapshot_is_whole(lab):
     """Each of some versions has as many rows as its document says, with unlike ids."""
-    told = json.loads(lab.cli("--json", "log", f"{HERE}/t", "-n", "1000").out)
+    told = json.loads(lab.cli("--json", "log", f"{HERE}/t", "-n", "100000").out)
     for entry in told[:: max(1, len(told) // SNAPSHOTS_READ)]:
         found = ids(lab.cat(f"{HERE}/t@{entry['version']}").decode())
         assert len(found) == entry["rows"] == len(set(found)), (entry, len(found))

@@ -20,6 +20,7 @@ pub(super) fn errno(error: &FsError) -> Errno {
         FsError::BadHandle | FsError::Stale => Errno::ESTALE,
         FsError::NotSync | FsError::BadCookie | FsError::WrongType => Errno::EINVAL,
         FsError::CrossDevice => Errno::EXDEV,
+        FsError::NotPermitted => Errno::EPERM,
         FsError::FileTooLarge => Errno::EFBIG,
         FsError::Lake(error) => kind_errno(error.kind()),
     }
@@ -50,6 +51,8 @@ pub(super) fn file_type(kind: FileKind) -> FileType {
         FileKind::Regular => FileType::RegularFile,
         FileKind::Directory => FileType::Directory,
         FileKind::Symlink => FileType::Symlink,
+        FileKind::Pipe => FileType::NamedPipe,
+        FileKind::Socket => FileType::Socket,
     }
 }
 

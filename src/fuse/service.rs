@@ -14,7 +14,7 @@ use crate::clock::SharedClock;
 use crate::error::ErrorKind;
 use crate::vfs::{
     Attr, Caller, Changed, CreateMode, DirEntry, Entry, FileKind, FileSystem, FsError, FsResult,
-    FsStat, Handle, Hint, Moved, SetAttr, Stability, access,
+    FsStat, Handle, Hint, Moved, SetAttr, Special, Stability, access,
 };
 
 /// How long the kernel may take a directory's name and attributes for true. Names and attributes
@@ -273,7 +273,7 @@ impl Service {
         Ok((self.found(entry), number))
     }
 
-    /// Creates a file without opening it.
+    /// Creates a file without opening it, a named pipe or a socket.
     pub(super) async fn mknod(
         &self,
         who: Who,
@@ -281,14 +281,20 @@ impl Service {
         name: &[u8],
         mode: u32,
     ) -> FsResult<Found> {
-        let kind = rustix::fs::FileType::from_raw_mode(mode);
-        if kind != rustix::fs::FileType::RegularFile {
-            let why = "there are no devices, sockets or pipes here";
-            return Err(FsError::new(ErrorKind::Unsupported, why));
-        }
+        use rustix::fs::FileType;
         let (caller, dir) = (self.caller(who), self.handle(parent)?);
-        let how = CreateMode::Guarded(mode_only(mode));
-        let changed = self.patiently(|| self.files.create(&caller, dir, name, how)).await;
+        let attr = mode_only(mode);
+        let special = |kind| self.files.special(&caller, dir, name, kind, attr);
+        let changed = match FileType::from_raw_mode(mode) {
+            FileType::RegularFile => {
+                let how = CreateMode::Guarded(attr);
+                self.patiently(|| self.files.create(&caller, dir, name, how)).await
+            }
+            FileType::Fifo => special(Special::Pipe).await,
+            FileType::Socket => special(Special::Socket).await,
+            // A device of whoever mounts the lake is nobody's to name there.
+            _ => return Err(FsError::NotPermitted),
+        };
         Ok(self.found(changed.result?))
     }
 
@@ -411,7 +417,7 @@ impl Service {
 pub(super) fn ttl(attr: &Attr) -> Duration {
     match attr.kind {
         FileKind::Directory => DIRECTORY_TTL,
-        FileKind::Regular | FileKind::Symlink => Duration::ZERO,
+        FileKind::Regular | FileKind::Symlink | FileKind::Pipe | FileKind::Socket => Duration::ZERO,
     }
 }
 

@@ -9,7 +9,7 @@ use super::call::{Cx, Failure, bare_failure};
 use super::convert::{put_post_op, put_wcc};
 use super::reply::Results;
 use super::xdr::{Decoded, Decoder, Garbage};
-use crate::vfs::{Changed, CreateMode, Entry, Handle, Moved, Stability};
+use crate::vfs::{Changed, CreateMode, Entry, Handle, Moved, Special, Stability};
 use nfs3_types::nfs3::NFS_PROGRAM;
 
 const DOTS_EXIST: nfsstat3 = nfsstat3::NFS3ERR_EXIST;
@@ -159,18 +159,22 @@ pub(super) async fn symlink(cx: Cx<'_>, args: &mut Decoder) -> Decoded<Results> 
     Ok(made(cx, &cx.files.symlink(cx.caller, dir, &place.name, &target, attr).await))
 }
 
-/// Procedure 11: there are no devices, sockets or pipes here.
+/// Procedure 11: named pipes and sockets; there are no devices here.
 pub(super) async fn mknod(cx: Cx<'_>, args: &mut Decoder) -> Decoded<Results> {
     let place = Place::decode(args)?;
     let kind = args.u32()?;
     let dir = open!(cx, &place.dir);
     check!(cx, dir, check_entry_name(&place.name, DOTS_EXIST));
-    // 3 block device, 4 character device, 6 socket, 7 pipe
-    let status = match kind {
-        3 | 4 | 6 | 7 => nfsstat3::NFS3ERR_NOTSUPP,
-        _ => nfsstat3::NFS3ERR_BADTYPE,
+    let kind = match kind {
+        // Block and character device. Linux has no name for NOTSUPP ("Unknown error 524").
+        3 | 4 => return Ok(refused(cx, dir, nfsstat3::NFS3ERR_PERM).await),
+        6 => Special::Socket,
+        7 => Special::Pipe,
+        _ => return Ok(refused(cx, dir, nfsstat3::NFS3ERR_BADTYPE).await),
     };
-    Ok(refused(cx, dir, status).await)
+    let attr = attributes(args)?;
+    check!(cx, dir, check_attributes(&attr));
+    Ok(made(cx, &cx.files.special(cx.caller, dir, &place.name, kind, attr).await))
 }
 
 /// Procedure 12.

@@ -23,6 +23,7 @@ pub(super) fn status(error: &FsError) -> nfsstat3 {
         FsError::NotSync => nfsstat3::NFS3ERR_NOT_SYNC,
         FsError::BadCookie => nfsstat3::NFS3ERR_BAD_COOKIE,
         FsError::CrossDevice => nfsstat3::NFS3ERR_XDEV,
+        FsError::NotPermitted => nfsstat3::NFS3ERR_PERM,
         FsError::FileTooLarge => nfsstat3::NFS3ERR_FBIG,
         // RFC 1813 section 3.3.5: READLINK of something else. BADTYPE is for MKNOD alone.
         FsError::WrongType => nfsstat3::NFS3ERR_INVAL,
@@ -75,6 +76,8 @@ pub(super) fn put_attr(out: &mut BytesMut, attr: &Attr) {
         FileKind::Regular => ftype3::NF3REG,
         FileKind::Directory => ftype3::NF3DIR,
         FileKind::Symlink => ftype3::NF3LNK,
+        FileKind::Pipe => ftype3::NF3FIFO,
+        FileKind::Socket => ftype3::NF3SOCK,
     };
     out.put_u32(kind as u32);
     out.put_u32(attr.mode);

@@ -37,6 +37,9 @@ pub enum FsError {
     /// Source and target lie in file systems between which nothing can be moved.
     #[error("cannot move between these directories")]
     CrossDevice,
+    /// Only the owner or the superuser may do this (EPERM).
+    #[error("not permitted")]
+    NotPermitted,
     /// Too large a file.
     #[error("file too large")]
     FileTooLarge,

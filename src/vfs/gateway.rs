@@ -228,6 +228,10 @@ impl Vfs {
 
     /// Notes that a directory changed.
     pub(super) fn directory_changed(&self, inode: u64) {
+        if let Some(Node::Scratch(id)) = self.inodes.node(inode) {
+            self.scratch.touch(id);
+            return;
+        }
         let now = self.now();
         let mut times = self.directory_times.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = times.entry(inode).or_insert(now);

@@ -32,6 +32,7 @@ mod names;
 mod namespace;
 mod opens;
 mod own;
+mod permit;
 mod plan;
 mod recover;
 mod refuse;
@@ -90,6 +91,19 @@ pub enum FileKind {
     Directory,
     /// Symbolic link.
     Symlink,
+    /// Named pipe.
+    Pipe,
+    /// Socket.
+    Socket,
+}
+
+/// A name without content at which programs of one machine meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Special {
+    /// Named pipe.
+    Pipe,
+    /// Socket.
+    Socket,
 }
 
 /// A time as the protocols carry it.
@@ -400,6 +414,20 @@ pub trait FileSystem: Send + Sync + 'static {
         target: &[u8],
         attr: SetAttr,
     ) -> Changed<Entry>;
+    /// Creates a named pipe or a socket; a file system may have none.
+    async fn special(
+        &self,
+        caller: &Caller,
+        dir: Handle,
+        _name: &[u8],
+        _kind: Special,
+        _attr: SetAttr,
+    ) -> Changed<Entry> {
+        let after = self.getattr(caller, dir).await.ok();
+        let why = "there are no sockets or pipes here";
+        let result = Err(FsError::new(crate::error::ErrorKind::Unsupported, why));
+        Changed { before: after.as_ref().map(PreAttr::from), after, result }
+    }
     /// Removes a file.
     async fn remove(&self, caller: &Caller, dir: Handle, name: &[u8]) -> Changed<()>;
     /// Removes an empty directory.

@@ -7,7 +7,9 @@ use super::namespace::{NAME_BYTES_MAX, Node, SuperChild, super_child, super_of};
 use super::scratch::ScratchKind;
 use super::slot::{EditKey, Slot};
 use super::staged::StagedFile;
-use super::{Caller, Changed, CreateMode, Entry, FsError, FsResult, Handle, PreAttr, SetAttr};
+use super::{
+    Caller, Changed, CreateMode, Entry, FsError, FsResult, Handle, PreAttr, SetAttr, Special,
+};
 use crate::error::{Error, ErrorKind};
 use crate::lake::{At, CsvView, OrgName};
 
@@ -73,7 +75,10 @@ impl Vfs {
         let node = self.node(dir)?;
         match &node {
             Node::Scratch(id) => match self.scratch.meta(*id) {
-                Some(meta) if meta.kind == ScratchKind::Directory => Ok(node),
+                Some(meta) if meta.kind.is_directory() => {
+                    self.check_search(caller, &node)?;
+                    Ok(node)
+                }
                 Some(_) => Err(FsError::NotDirectory),
                 None => Err(FsError::Stale),
             },
@@ -115,6 +120,7 @@ impl Vfs {
             CreateMode::Unchecked(set) | CreateMode::Guarded(set) => (set, None),
             CreateMode::Exclusive(verifier) => (SetAttr::default(), Some(verifier)),
         };
+        self.check_names(caller, &node)?;
         let owner = (set.mode.unwrap_or(FILE_MODE) & 0o7777, caller.uid, caller.gid);
         let id = self.scratch.create((dir.inode, name), ScratchKind::File, owner, self.now())?;
         if verifier.is_some() {
@@ -241,7 +247,8 @@ impl Vfs {
                 }
                 refuse_visible(name)?;
             }
-            Node::Super(_) | Node::Scratch(_) => {}
+            Node::Super(_) => {}
+            Node::Scratch(_) => self.check_names(caller, &node)?,
             _ => {
                 return Err(FsError::new(
                     ErrorKind::Unsupported,
@@ -262,6 +269,35 @@ impl Vfs {
         name: &[u8],
         target: &[u8],
     ) -> FsResult<Entry> {
+        let kind = ScratchKind::Symlink(target.to_vec());
+        self.make_bare(caller, dir, name, kind, 0o777).await
+    }
+
+    pub(super) async fn make_special(
+        &self,
+        caller: &Caller,
+        dir: Handle,
+        name: &[u8],
+        kind: Special,
+        set: SetAttr,
+    ) -> FsResult<Entry> {
+        let kind = match kind {
+            Special::Pipe => ScratchKind::Pipe,
+            Special::Socket => ScratchKind::Socket,
+        };
+        let mode = set.mode.unwrap_or(FILE_MODE) & 0o7777;
+        self.make_bare(caller, dir, name, kind, mode).await
+    }
+
+    /// Makes a scratch object that has no content.
+    async fn make_bare(
+        &self,
+        caller: &Caller,
+        dir: Handle,
+        name: &[u8],
+        kind: ScratchKind,
+        mode: u32,
+    ) -> FsResult<Entry> {
         let node = self.writable_directory(caller, dir, name)?;
         if let (Node::Super(id), SuperChild::Table(_) | SuperChild::NotAllowed) =
             (&node, super_child(name))
@@ -273,8 +309,8 @@ impl Vfs {
             Err(FsError::Lake(error)) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let owner = (0o777, caller.uid, caller.gid);
-        let kind = ScratchKind::Symlink(target.to_vec());
+        self.check_names(caller, &node)?;
+        let owner = (mode, caller.uid, caller.gid);
         let id = self.scratch.create((dir.inode, name), kind, owner, self.now())?;
         self.entry(caller, &Node::Scratch(id)).await
     }
@@ -290,6 +326,8 @@ impl Vfs {
             if self.is_scratch_directory(id) {
                 return Err(FsError::IsDirectory);
             }
+            self.check_names(caller, &node)?;
+            self.check_unlink(caller, &node, id)?;
             self.scratch.remove_name(dir.inode, name)?;
             return Ok(());
         }
@@ -331,7 +369,7 @@ impl Vfs {
     }
 
     pub(super) fn is_scratch_directory(&self, id: u64) -> bool {
-        self.scratch.meta(id).is_some_and(|meta| meta.kind == ScratchKind::Directory)
+        self.scratch.meta(id).is_some_and(|meta| meta.kind.is_directory())
     }
 
     pub(super) async fn remove_directory(
@@ -340,7 +378,7 @@ impl Vfs {
         dir: Handle,
         name: &[u8],
     ) -> FsResult<()> {
-        self.writable_directory(caller, dir, name)?;
+        let node = self.writable_directory(caller, dir, name)?;
         let entry = self.find(caller, dir, name).await?;
         if entry.attr.kind != super::FileKind::Directory {
             return Err(FsError::NotDirectory);
@@ -350,7 +388,9 @@ impl Vfs {
         }
         let who = self.principal(caller);
         let emptied = match self.node(entry.handle)? {
-            Node::Scratch(_) => {
+            Node::Scratch(id) => {
+                self.check_names(caller, &node)?;
+                self.check_unlink(caller, &node, id)?;
                 self.scratch.remove_name(dir.inode, name)?;
                 return Ok(());
             }
@@ -392,6 +432,7 @@ impl Vfs {
             Err(FsError::Lake(error)) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
+        self.check_names(caller, &to)?;
         match self.node(handle)? {
             Node::Scratch(id) if in_slot => {
                 self.put_scratch_on_slot(caller, id, &to, name, Afterwards::Keep).await

@@ -35,10 +35,17 @@ impl Vfs {
             self.find(caller, from.0, from.1).await?;
             return Ok(());
         }
+        self.check_names(caller, &from_dir)?;
+        self.check_names(caller, &to_dir)?;
         let source = self.place(from.0, &from_dir, from.1);
         let target = self.place(to.0, &to_dir, to.1);
         if let (Node::Super(id), SuperChild::NotAllowed) = (&to_dir, super_child(to.1)) {
             return Err(self.refuse_name(caller, id, to.1).await);
+        }
+        for (dir, place) in [(&from_dir, &source), (&to_dir, &target)] {
+            if let Place::Scratch(id) = place {
+                self.check_unlink(caller, dir, *id)?;
+            }
         }
         match (source, target) {
             (Place::Scratch(id), Place::Slot(_)) => {
@@ -385,7 +392,9 @@ impl Vfs {
         shown: &Shown,
         at: (u64, &[u8]),
     ) -> FsResult<()> {
-        let attr = self.attr_of(slot, 0, shown).await?;
+        let mut attr = self.attr_of(slot, 0, shown).await?;
+        // A copy that belongs to who made it, as it would anywhere else.
+        (attr.uid, attr.gid) = (caller.uid, caller.gid);
         let (version, content) = match shown {
             Shown::Edit(edit) => {
                 let below = edit.below.as_ref().map_or(0, |view| view.len());
@@ -410,7 +419,6 @@ impl Vfs {
         if version.is_none() {
             self.scratch.update(id, |meta| meta.base = None)?;
         }
-        let _ = caller;
         Ok(())
     }
 }

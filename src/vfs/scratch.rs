@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::attr::{FSID, chosen_time};
+use super::attr::{FSID, chosen_time, time_of_ns};
+use super::gateway::later;
 use super::staged::{StagedFile, StagingArea, write_note};
 use super::{Attr, FileKind, FileTime, SetAttr};
 use crate::clock::SharedClock;
@@ -30,6 +31,10 @@ pub(super) enum ScratchKind {
     Directory,
     /// Symbolic link with its target.
     Symlink(Vec<u8>),
+    /// Named pipe.
+    Pipe,
+    /// Socket.
+    Socket,
 }
 
 impl ScratchKind {
@@ -39,7 +44,14 @@ impl ScratchKind {
             Self::File => FileKind::Regular,
             Self::Directory => FileKind::Directory,
             Self::Symlink(_) => FileKind::Symlink,
+            Self::Pipe => FileKind::Pipe,
+            Self::Socket => FileKind::Socket,
         }
+    }
+
+    /// Whether it is a directory.
+    pub(super) fn is_directory(&self) -> bool {
+        *self == Self::Directory
     }
 }
 
@@ -93,6 +105,16 @@ pub(super) struct Scratch {
 struct State {
     objects: HashMap<u64, Object>,
     names: HashMap<u64, BTreeMap<Vec<u8>, u64>>,
+}
+
+impl State {
+    /// How many names in a directory are directories.
+    fn directories_in(&self, dir: u64) -> usize {
+        let Some(names) = self.names.get(&dir) else { return 0 };
+        let is_directory =
+            |id: &&u64| self.objects.get(*id).is_some_and(|object| object.meta.kind.is_directory());
+        names.values().filter(is_directory).count()
+    }
 }
 
 impl std::fmt::Debug for Scratch {
@@ -260,21 +282,22 @@ impl Scratch {
         let state = self.state();
         let object = state.objects.get(&id)?;
         let meta = &object.meta;
-        let (kind, size) = match &meta.kind {
+        let kind = meta.kind.file_kind();
+        let size = match &meta.kind {
             ScratchKind::File => {
                 let file = object.file.as_ref()?;
-                let size = file.lock().unwrap_or_else(PoisonError::into_inner).size();
-                (FileKind::Regular, size)
+                file.lock().unwrap_or_else(PoisonError::into_inner).size()
             }
-            ScratchKind::Directory => (FileKind::Directory, 4096),
-            ScratchKind::Symlink(target) => {
-                (FileKind::Symlink, u64::try_from(target.len()).unwrap_or(u64::MAX))
-            }
+            ScratchKind::Directory => 4096,
+            ScratchKind::Symlink(target) => u64::try_from(target.len()).unwrap_or(u64::MAX),
+            ScratchKind::Pipe | ScratchKind::Socket => 0,
         };
         let links = match kind {
-            FileKind::Directory => 2,
-            _ => u32::try_from(meta.names.len().max(1)).unwrap_or(u32::MAX),
+            // Its name, its dot, and the two dots of those below.
+            FileKind::Directory => 2 + state.directories_in(inode),
+            _ => meta.names.len().max(1),
         };
+        let links = u32::try_from(links).unwrap_or(u32::MAX);
         Some(Attr {
             kind,
             mode: meta.mode,
@@ -312,13 +335,20 @@ impl Scratch {
         })
     }
 
-    /// Notes that the content changed.
-    pub(super) fn touch(&self, id: u64, now: FileTime) {
+    /// Notes that the content changed, or the names in a directory.
+    pub(super) fn touch(&self, id: u64) {
         // Not written down: after a crash the time is that of the last attribute change.
         if let Some(object) = self.state().objects.get_mut(&id) {
-            object.meta.times[1] = pair(now);
-            object.meta.times[2] = pair(now);
+            let now = self.change_time(&object.meta);
+            object.meta.times[1] = now;
+            object.meta.times[2] = now;
         }
+    }
+
+    /// A change time for now, later than the last one.
+    fn change_time(&self, meta: &ScratchMeta) -> (u32, u32) {
+        let last = later(unpair(meta.times[2]));
+        pair(time_of_ns(self.clock.now_ns()).max(last))
     }
 
     /// Gives an object a name; an object that had it loses it.
@@ -335,6 +365,7 @@ impl Scratch {
         let entry = (dir, name.to_vec());
         if !object.meta.names.contains(&entry) {
             object.meta.names.push(entry);
+            object.meta.times[2] = self.change_time(&object.meta);
         }
         self.save(id, &object.meta)
     }
@@ -351,6 +382,7 @@ impl Scratch {
         }
         let Some(object) = state.objects.get_mut(&id) else { return Ok(id) };
         object.meta.names.retain(|(d, n)| *d != dir || n != name);
+        object.meta.times[2] = self.change_time(&object.meta);
         if !object.meta.names.is_empty() {
             self.save(id, &object.meta)?;
             return Ok(id);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::gateway::Vfs;
 use super::namespace::Node;
+use super::permit;
 use super::scratch::ScratchKind;
 use super::staged::sync_files;
 use super::tables::READ_MAX;
@@ -15,7 +16,8 @@ use super::text::Frozen;
 use super::tree::Attributes;
 use super::{
     Attr, Caller, Changed, CreateMode, DirPage, Entry, FileSystem, FileTime, FsError, FsResult,
-    FsStat, Handle, Hint, Moved, PreAttr, ReadReply, SetAttr, Stability, Verifier, WriteReply,
+    FsStat, Handle, Hint, Moved, PreAttr, ReadReply, SetAttr, Special, Stability, Verifier,
+    WriteReply,
 };
 use crate::error::{Error, ErrorKind};
 
@@ -67,6 +69,10 @@ impl Vfs {
         self.check_writable(caller)?;
         match node {
             Node::Scratch(id) => {
+                let meta = self.scratch.meta(*id).ok_or(FsError::Stale)?;
+                permit::check_attributes(caller, &meta, &set)?;
+                let mode = set.mode.map(|mode| permit::settable_mode(caller, &meta, mode));
+                let set = SetAttr { mode, ..set };
                 if let Some(size) = set.size {
                     let file = self.scratch.file(*id).map_err(|_| FsError::IsDirectory)?;
                     file.lock().unwrap_or_else(PoisonError::into_inner).truncate(size)?;
@@ -114,6 +120,8 @@ impl Vfs {
         offset: u64,
         count: u32,
     ) -> FsResult<ReadReply> {
+        let meta = self.scratch.meta(id).ok_or(FsError::Stale)?;
+        permit::check_content(caller, &meta, permit::READ)?;
         let file = self.scratch.file(id).map_err(|_| FsError::Stale)?;
         let base = self.scratch_base(caller, id).await?;
         let text = Frozen::new(&file, base);
@@ -131,9 +139,11 @@ impl Vfs {
         data: &[u8],
     ) -> FsResult<WriteReply> {
         self.check_writable(caller)?;
+        let meta = self.scratch.meta(id).ok_or(FsError::Stale)?;
+        permit::check_content(caller, &meta, permit::WRITE)?;
         let file = self.scratch.file(id).map_err(|_| FsError::Stale)?;
         file.lock().unwrap_or_else(PoisonError::into_inner).write(offset, data)?;
-        self.scratch.touch(id, self.now());
+        self.scratch.touch(id);
         Ok(WriteReply {
             count: u32::try_from(data.len()).unwrap_or(u32::MAX),
             // Scratch is durable enough in the page cache: it has to survive the gateway, not the
@@ -297,6 +307,18 @@ impl FileSystem for Vfs {
         _attr: SetAttr,
     ) -> Changed<Entry> {
         let make = self.make_symlink(caller, dir, name, target);
+        Box::pin(self.in_directory(caller, dir, make)).await
+    }
+
+    async fn special(
+        &self,
+        caller: &Caller,
+        dir: Handle,
+        name: &[u8],
+        kind: Special,
+        attr: SetAttr,
+    ) -> Changed<Entry> {
+        let make = self.make_special(caller, dir, name, kind, attr);
         Box::pin(self.in_directory(caller, dir, make)).await
     }
 

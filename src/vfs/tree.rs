@@ -8,6 +8,7 @@ use super::gateway::Vfs;
 use super::namespace::{
     AboutFile, GatewayFile, NAME_BYTES_MAX, Node, SuperChild, super_child, super_of,
 };
+use super::permit;
 use super::slot::Slot;
 use super::tables::Shown;
 use super::{Attr, Caller, DirEntry, DirPage, Entry, FileKind, FsError, FsResult, Handle, access};
@@ -121,6 +122,7 @@ impl Vfs {
             let parent = self.parent(&node)?;
             return self.entry(caller, &parent).await;
         }
+        self.check_search(caller, &node)?;
         if let Some(id) = self.scratch.child(dir.inode, name) {
             return self.entry(caller, &Node::Scratch(id)).await;
         }
@@ -314,6 +316,7 @@ impl Vfs {
         if attr.kind != FileKind::Directory {
             return Err(FsError::NotDirectory);
         }
+        self.check_list(caller, &node)?;
         let page = if cookie == 0 { Page::First } else { Page::Later };
         let names = self.names(caller, dir, &node, page).await?;
         let mut entries = Vec::new();
@@ -500,6 +503,13 @@ impl Vfs {
     ) -> FsResult<u32> {
         let node = self.node(handle)?;
         let attr = self.node_attr(caller, handle, &node).await?;
+        if let Node::Scratch(id) = node
+            && let Some(meta) = self.scratch.meta(id)
+            && meta.became.is_none()
+        {
+            let writable = self.check_writable(caller).is_ok();
+            return Ok(permit::access_bits(caller, &meta, writable) & asked);
+        }
         let mut granted = access::READ;
         if attr.kind == FileKind::Directory {
             granted |= access::LOOKUP | access::EXECUTE;
