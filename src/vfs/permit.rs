@@ -62,7 +62,8 @@ pub(super) fn access_bits(caller: &Caller, meta: &ScratchMeta, writable: bool) -
         bits |= if directory { access::DELETE } else { 0 };
     }
     if granted & EXECUTE != 0 {
-        bits |= if directory { access::LOOKUP } else { access::EXECUTE };
+        // FUSE asks for EXECUTE where it means to look a name up.
+        bits |= access::EXECUTE | if directory { access::LOOKUP } else { 0 };
     }
     bits
 }
