@@ -12,6 +12,7 @@ use bytes::Bytes;
 mod attr;
 mod away;
 mod base;
+mod branches;
 mod changing;
 mod chunks;
 mod compared;

@@ -108,7 +108,7 @@ impl Vfs {
                 _ => {}
             }
         }
-        if matches!(node, Node::Trash(_) | Node::Rejected(_)) {
+        if matches!(node, Node::Trash(_) | Node::Rejected(_) | Node::Branches(_)) {
             return Err(FsError::new(ErrorKind::Unsupported, "files cannot be made here"));
         }
         let (set, verifier) = match mode {
@@ -241,6 +241,10 @@ impl Vfs {
                 }
                 refuse_visible(name)?;
             }
+            Node::Branches(main) => {
+                let id = self.make_branch(&who, main, text).await?;
+                return self.entry(caller, &Node::Super(id)).await;
+            }
             Node::Super(_) | Node::Scratch(_) => {}
             _ => {
                 return Err(FsError::new(
@@ -362,7 +366,10 @@ impl Vfs {
                         return Err(FsError::NotEmpty);
                     }
                 }
-                self.lake.drop_super(&who, &id).await
+                match id.branch() {
+                    Some(_) => self.remove_branch(&who, &id).await?,
+                    None => self.lake.drop_super(&who, &id).await,
+                }
             }
             Node::Org(org) => self.lake.remove_organization(&who, &org).await,
             _ => {

@@ -1,7 +1,7 @@
 //! The path grammar: which names exist in which directory of the mounted tree (semantics
 //! section 1). Pure; whether a lake object exists is asked elsewhere.
 
-use crate::lake::{OrgName, SimpleName, SuperId, SuperName, TableId};
+use crate::lake::{BranchName, OrgName, SimpleName, SuperId, SuperName, TableId};
 
 /// Longest file name, in bytes.
 pub(super) const NAME_BYTES_MAX: usize = 255;
@@ -47,6 +47,8 @@ pub(super) enum Node {
     Trash(SuperId),
     /// `<super>/.trash/<name>.csv`.
     TrashFile(SuperId, String),
+    /// `<super>/.branches/`; in it a branch is a [`Node::Super`].
+    Branches(SuperId),
     /// `<super>/errors.csv`: refusals that belong to no table.
     SuperErrors(SuperId),
     /// A scratch file, directory or link.
@@ -140,6 +142,8 @@ pub(super) enum SuperChild {
     About(SimpleName),
     /// `.trash`.
     Trash,
+    /// `.branches`.
+    Branches,
     /// Only scratch files have such names.
     Scratch,
     /// Looks like a table but cannot be one: refused rather than kept as scratch, because a user
@@ -152,6 +156,9 @@ pub(super) fn super_child(name: &[u8]) -> SuperChild {
     let Ok(text) = std::str::from_utf8(name) else { return SuperChild::Scratch };
     if text == ".trash" {
         return SuperChild::Trash;
+    }
+    if text == ".branches" {
+        return SuperChild::Branches;
     }
     if let Some(stem) = text.strip_suffix(".csv") {
         return match SimpleName::new(stem) {
@@ -194,6 +201,7 @@ impl Node {
             Self::DiffFile(id, old, new) => format!("diff-file:{id}:{old}..{new}"),
             Self::Trash(id) => format!("trash:{id}"),
             Self::TrashFile(id, name) => format!("trash-file:{id}:{name}"),
+            Self::Branches(id) => format!("branches:{id}"),
             Self::SuperErrors(id) => format!("super-errors:{id}"),
             Self::Scratch(id) => format!("scratch:{id}"),
         }
@@ -247,6 +255,7 @@ impl Node {
                 let (id, name) = rest.split_once(':')?;
                 Self::TrashFile(SuperId::parse(id).ok()?, name.to_owned())
             }
+            "branches" => Self::Branches(SuperId::parse(rest).ok()?),
             "super-errors" => Self::SuperErrors(SuperId::parse(rest).ok()?),
             "scratch" => Self::Scratch(rest.parse().ok()?),
             _ => return None,
@@ -258,6 +267,7 @@ impl Node {
         Some(match self {
             Self::Root | Self::Readme | Self::Control | Self::Gateway | Self::Org(_) => Self::Root,
             Self::GatewayFile(_) => Self::Gateway,
+            Self::Super(id) if id.branch().is_some() => Self::Branches(id.main()),
             Self::Super(id) => Self::Org(id.organization.clone()),
             Self::Table(id) | Self::About(id) => Self::Super(id.super_id()),
             Self::AboutFile(id, _) | Self::Rejected(id) | Self::At(id) | Self::Diff(id) => {
@@ -267,7 +277,7 @@ impl Node {
             Self::RejectedFile(id, _) => Self::Rejected(id.clone()),
             Self::AtVersion(id, _) => Self::At(id.clone()),
             Self::AtFile(id, version) => Self::AtVersion(id.clone(), *version),
-            Self::Trash(id) | Self::SuperErrors(id) => Self::Super(id.clone()),
+            Self::Trash(id) | Self::Branches(id) | Self::SuperErrors(id) => Self::Super(id.clone()),
             Self::TrashFile(id, _) => Self::Trash(id.clone()),
             Self::Scratch(_) => return None,
         })
@@ -286,10 +296,20 @@ impl Node {
             | Self::At(_)
             | Self::AtVersion(..)
             | Self::Diff(_)
+            | Self::Branches(_)
             | Self::Trash(_) => Some(true),
             _ => Some(false),
         }
     }
+}
+
+/// Reads a directory name as a branch of a SuperTable.
+pub(super) fn branch_of(main: &SuperId, name: &[u8]) -> Option<SuperId> {
+    let branch = BranchName::new(std::str::from_utf8(name).ok()?).ok()?;
+    if branch.as_transaction().is_some() {
+        return None;
+    }
+    main.on_branch(&branch).ok()
 }
 
 /// Reads a directory name as a SuperTable of `organization`.
@@ -308,6 +328,7 @@ mod tests {
         assert_eq!(super_child(b"orders.csv"), SuperChild::Table(simple("orders")));
         assert_eq!(super_child(b"orders"), SuperChild::About(simple("orders")));
         assert_eq!(super_child(b".trash"), SuperChild::Trash);
+        assert_eq!(super_child(b".branches"), SuperChild::Branches);
         for scratch in [
             &b"sedAbC123"[..],
             b".orders.csv.swp",
@@ -353,6 +374,9 @@ mod tests {
             Node::Trash(table.super_id()),
             Node::TrashFile(table.super_id(), "orders.20261121".to_owned()),
             Node::SuperErrors(table.super_id()),
+            Node::Branches(table.super_id()),
+            Node::Super(SuperId::parse("acme/shop@dev").expect("valid")),
+            Node::Table(TableId::parse("acme/shop@dev/orders").expect("valid")),
             Node::Scratch(12),
         ];
         for node in nodes {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::attr::{self, FSID_REPEATED};
 use super::gateway::Vfs;
 use super::namespace::{
-    AboutFile, GatewayFile, NAME_BYTES_MAX, Node, SuperChild, super_child, super_of,
+    AboutFile, GatewayFile, NAME_BYTES_MAX, Node, SuperChild, branch_of, super_child, super_of,
 };
 use super::slot::Slot;
 use super::tables::Shown;
@@ -71,6 +71,9 @@ impl Vfs {
             node if node.is_directory() == Some(true) => {
                 let mut attr =
                     attr::directory(self.owner, inode, writable, self.directory_time(inode));
+                if matches!(node, Node::Branches(_)) {
+                    attr.fsid = FSID_REPEATED;
+                }
                 if matches!(node, Node::At(_) | Node::AtVersion(..) | Node::Diff(_)) {
                     attr.mode = 0o555;
                     attr.fsid = FSID_REPEATED;
@@ -187,10 +190,15 @@ impl Vfs {
             }
             Node::Super(id) => match super_child(name) {
                 SuperChild::Trash => Some(Node::Trash(id.clone())),
+                SuperChild::Branches if id.branch().is_none() => Some(Node::Branches(id.clone())),
                 SuperChild::About(simple) => {
                     let table = id.table(simple);
                     self.exists(caller, &table).await?.then_some(Node::About(table))
                 }
+                _ => None,
+            },
+            Node::Branches(id) => match branch_of(id, name) {
+                Some(branch) if self.lake.has_super(&branch).await? => Some(Node::Super(branch)),
                 _ => None,
             },
             Node::About(table) => self.about_child(table, text),
@@ -450,6 +458,14 @@ impl Vfs {
             Node::AtVersion(table, version) => {
                 let file = Node::AtFile(table.clone(), *version);
                 vec![(format!("{}.csv", table.simple_name), file)]
+            }
+            Node::Branches(id) => {
+                let branches = self.lake.branches(id).await?.into_iter();
+                let node = |name: String| {
+                    let branch = branch_of(id, name.as_bytes())?;
+                    Some((name, Node::Super(branch)))
+                };
+                branches.filter_map(|branch| node(branch.name)).collect()
             }
             Node::Trash(id) => {
                 let names = self.lake.trash(id).await?.into_iter();
