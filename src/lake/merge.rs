@@ -120,7 +120,7 @@ struct Pair {
 
 impl Pair {
     /// The table that takes the changes.
-    fn into(&self) -> &TableId {
+    fn target(&self) -> &TableId {
         match self.way {
             Way::ToMain => &self.main,
             Way::ToBranch => &self.branch,
@@ -175,9 +175,9 @@ impl Lake {
         for name in names {
             let pair =
                 Pair { branch: branch.table(name.clone()), main: main.table(name), way: wanted.way };
-            self.allow(who, pair.into(), permission).await?;
+            self.allow(who, pair.target(), permission).await?;
             let done = Box::pin(self.merge_pair(who, &pair, wanted)).await;
-            merged.push(done.map_err(|error| error.with("table", pair.into()))?);
+            merged.push(done.map_err(|error| error.with("table", pair.target()))?);
         }
         self.0.listings.changed();
         Ok(merged)
@@ -305,7 +305,7 @@ impl Lake {
         };
         let said = ("merge", text.as_str());
         let ours = &versions.ours;
-        match self.commit_once(who, pair.into(), change, said, id).await? {
+        match self.commit_once(who, pair.target(), change, said, id).await? {
             CommitOutcome::Committed { .. } | CommitOutcome::Unchanged { .. } => Ok(Ok(())),
             CommitOutcome::Conflict { current, .. } if current.path != ours.path => Ok(Err(None)),
             CommitOutcome::Conflict { rows, .. } => {
