@@ -89,7 +89,8 @@ pub(super) async fn merge(
     let (branch, way) = match (merge.from.as_str(), merge.into.as_str()) {
         (MAIN, MAIN) => return Err(Error::invalid("name a branch").with("got", MAIN)),
         (MAIN, into) => (named(into)?, Way::ToBranch),
-        (from, MAIN) => (named(from)?, Way::ToMain),
+        // A transaction is merged table by table where it changed several.
+        (from, MAIN) => (BranchName::new(from)?, Way::ToMain),
         _ => {
             let what = "a branch is merged into `main`, or `main` into a branch";
             return Err(Error::invalid(what).with("--into", &merge.into));

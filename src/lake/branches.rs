@@ -318,6 +318,22 @@ impl Lake {
         Ok(names)
     }
 
+    /// What a table of a branch began with there; `None` if it was made on the branch.
+    ///
+    /// # Errors
+    /// `Denied`, `Corrupt`, `Unavailable`.
+    pub async fn fork_of(
+        &self,
+        who: &Principal,
+        snapshot: &Snapshot,
+    ) -> Result<Option<Arc<Snapshot>>> {
+        self.allow(who, &snapshot.table, Permission::Read).await?;
+        match snapshot.fork() {
+            Some(path) => Ok(Some(self.table(&snapshot.table).load(path).await?)),
+            None => Ok(None),
+        }
+    }
+
     /// The newest snapshots of all tables of a branch, sorted by name.
     pub(super) async fn tips(&self, id: &SuperId) -> Result<Vec<Arc<Snapshot>>> {
         let names = self.0.catalog.leaves(id).await?.into_iter().map(|(name, _)| name);

@@ -150,7 +150,8 @@ impl Pair {
 }
 
 impl Lake {
-    /// Merges all tables of a branch, or one; each table completely or not at all. Where both sides
+    /// Merges all tables of a branch, or one; each table completely or not at all. Tables that never
+    /// changed on the branch may be left out of the answer. Where both sides
     /// changed the same row differently, the table stays as it is, and the conflicts are told.
     ///
     /// # Errors
@@ -190,14 +191,24 @@ impl Lake {
         main: &SuperId,
     ) -> Result<BTreeSet<SimpleName>> {
         let mut names: BTreeSet<SimpleName> = BTreeSet::new();
-        for id in [wanted.branch, main] {
-            names.extend(self.0.catalog.leaves(id).await?.into_iter().map(|(name, _)| name));
+        let (mut there, mut here) = (self.tips(wanted.branch).await?, BTreeSet::new());
+        if wanted.way == Way::ToBranch || wanted.table.is_some() {
+            here.extend(self.0.catalog.leaves(main).await?.into_iter().map(|(name, _)| name));
         }
+        let all = there.iter().map(|tip| tip.table.simple_name.clone()).chain(here.clone());
+        let known: BTreeSet<SimpleName> = all.collect();
+        if wanted.way == Way::ToMain {
+            // What never changed on the branch is not looked at.
+            there.retain(|tip| tip.fork() != Some(tip.path.as_str()));
+        } else {
+            names.extend(here);
+        }
+        names.extend(there.into_iter().map(|tip| tip.table.simple_name.clone()));
         let dropped = self.dropped_there(who, wanted.branch).await?;
         names.extend(dropped.into_iter().map(|(table, ..)| table.simple_name));
         if let Some(only) = wanted.table {
             names.retain(|name| name == only);
-            if names.is_empty() {
+            if names.is_empty() && !known.contains(only) {
                 return Err(Error::not_found("there is no such table").with("table", only));
             }
         }

@@ -48,6 +48,7 @@ mod staged;
 mod tables;
 mod text;
 mod timer;
+mod transactions;
 mod tree;
 mod verdict;
 

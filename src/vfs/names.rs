@@ -78,7 +78,11 @@ impl Vfs {
                 None => Err(FsError::Stale),
             },
             node if node.is_directory() == Some(false) => Err(FsError::NotDirectory),
-            Node::At(_) | Node::AtVersion(..) | Node::Diff(_) | Node::Gateway => {
+            Node::At(_)
+            | Node::AtVersion(..)
+            | Node::Diff(_)
+            | Node::TxDiff(_)
+            | Node::Gateway => {
                 Err(FsError::new(ErrorKind::ReadOnly, "this directory is read-only"))
             }
             _ => Ok(node),
@@ -108,7 +112,8 @@ impl Vfs {
                 _ => {}
             }
         }
-        if matches!(node, Node::Trash(_) | Node::Rejected(_) | Node::Branches(_)) {
+        let no_files = matches!(node, Node::Branches(_) | Node::Transactions(_));
+        if no_files || matches!(node, Node::Trash(_) | Node::Rejected(_)) {
             return Err(FsError::new(ErrorKind::Unsupported, "files cannot be made here"));
         }
         let (set, verifier) = match mode {
@@ -243,6 +248,10 @@ impl Vfs {
             }
             Node::Branches(main) => {
                 let id = self.make_branch(&who, main, text).await?;
+                return self.entry(caller, &Node::Super(id)).await;
+            }
+            Node::Transactions(main) => {
+                let id = self.begin_transaction(caller, main, text).await?;
                 return self.entry(caller, &Node::Super(id)).await;
             }
             Node::Super(_) | Node::Scratch(_) => {}

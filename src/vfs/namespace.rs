@@ -49,6 +49,14 @@ pub(super) enum Node {
     TrashFile(SuperId, String),
     /// `<super>/.branches/`; in it a branch is a [`Node::Super`].
     Branches(SuperId),
+    /// `<super>/.tx/`; in it a transaction is a [`Node::Super`].
+    Transactions(SuperId),
+    /// A file of a transaction that does or tells something.
+    TxFile(SuperId, TxFile),
+    /// `<transaction>/.diff/`.
+    TxDiff(SuperId),
+    /// `<transaction>/.diff/<table>.csv`: what the transaction changed.
+    TxDiffFile(TableId),
     /// `<super>/errors.csv`: refusals that belong to no table.
     SuperErrors(SuperId),
     /// A scratch file, directory or link.
@@ -133,6 +141,47 @@ impl AboutFile {
     }
 }
 
+/// Files of a transaction beside its tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum TxFile {
+    /// Finds out whether it could be committed.
+    Test,
+    /// Commits it.
+    Commit,
+    /// Throws it away.
+    Abort,
+    /// What a commit would do.
+    Log,
+}
+
+impl TxFile {
+    /// All, in no order that anybody sees but the last: only the log is listed.
+    pub(super) const ALL: [Self; 4] = [Self::Test, Self::Commit, Self::Abort, Self::Log];
+
+    /// File name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Test => ".test",
+            Self::Commit => ".commit",
+            Self::Abort => ".abort",
+            Self::Log => "test.log",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|file| file.name() == name)
+    }
+}
+
+/// What a name in the directory of a transaction is, beside what it is in that of a SuperTable.
+pub(super) fn transaction_child(id: &SuperId, name: &str) -> Option<Node> {
+    id.branch()?.as_transaction()?;
+    match name {
+        ".diff" => Some(Node::TxDiff(id.clone())),
+        name => TxFile::named(name).map(|file| Node::TxFile(id.clone(), file)),
+    }
+}
+
 /// What a name in a SuperTable directory can be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SuperChild {
@@ -144,6 +193,8 @@ pub(super) enum SuperChild {
     Trash,
     /// `.branches`.
     Branches,
+    /// `.tx`.
+    Transactions,
     /// Only scratch files have such names.
     Scratch,
     /// Looks like a table but cannot be one: refused rather than kept as scratch, because a user
@@ -159,6 +210,9 @@ pub(super) fn super_child(name: &[u8]) -> SuperChild {
     }
     if text == ".branches" {
         return SuperChild::Branches;
+    }
+    if text == ".tx" {
+        return SuperChild::Transactions;
     }
     if let Some(stem) = text.strip_suffix(".csv") {
         return match SimpleName::new(stem) {
@@ -202,6 +256,10 @@ impl Node {
             Self::Trash(id) => format!("trash:{id}"),
             Self::TrashFile(id, name) => format!("trash-file:{id}:{name}"),
             Self::Branches(id) => format!("branches:{id}"),
+            Self::Transactions(id) => format!("transactions:{id}"),
+            Self::TxFile(id, file) => format!("tx-file:{id}:{}", file.name()),
+            Self::TxDiff(id) => format!("tx-diff:{id}"),
+            Self::TxDiffFile(table) => format!("tx-diff-file:{table}"),
             Self::SuperErrors(id) => format!("super-errors:{id}"),
             Self::Scratch(id) => format!("scratch:{id}"),
         }
@@ -256,6 +314,13 @@ impl Node {
                 Self::TrashFile(SuperId::parse(id).ok()?, name.to_owned())
             }
             "branches" => Self::Branches(SuperId::parse(rest).ok()?),
+            "transactions" => Self::Transactions(SuperId::parse(rest).ok()?),
+            "tx-file" => {
+                let (id, name) = rest.split_once(':')?;
+                Self::TxFile(SuperId::parse(id).ok()?, TxFile::named(name)?)
+            }
+            "tx-diff" => Self::TxDiff(SuperId::parse(rest).ok()?),
+            "tx-diff-file" => Self::TxDiffFile(table()?),
             "super-errors" => Self::SuperErrors(SuperId::parse(rest).ok()?),
             "scratch" => Self::Scratch(rest.parse().ok()?),
             _ => return None,
@@ -267,8 +332,11 @@ impl Node {
         Some(match self {
             Self::Root | Self::Readme | Self::Control | Self::Gateway | Self::Org(_) => Self::Root,
             Self::GatewayFile(_) => Self::Gateway,
-            Self::Super(id) if id.branch().is_some() => Self::Branches(id.main()),
-            Self::Super(id) => Self::Org(id.organization.clone()),
+            Self::Super(id) => match id.branch() {
+                Some(branch) if branch.as_transaction().is_some() => Self::Transactions(id.main()),
+                Some(_) => Self::Branches(id.main()),
+                None => Self::Org(id.organization.clone()),
+            },
             Self::Table(id) | Self::About(id) => Self::Super(id.super_id()),
             Self::AboutFile(id, _) | Self::Rejected(id) | Self::At(id) | Self::Diff(id) => {
                 Self::About(id.clone())
@@ -277,7 +345,13 @@ impl Node {
             Self::RejectedFile(id, _) => Self::Rejected(id.clone()),
             Self::AtVersion(id, _) => Self::At(id.clone()),
             Self::AtFile(id, version) => Self::AtVersion(id.clone(), *version),
-            Self::Trash(id) | Self::Branches(id) | Self::SuperErrors(id) => Self::Super(id.clone()),
+            Self::Trash(id)
+            | Self::Branches(id)
+            | Self::Transactions(id)
+            | Self::TxFile(id, _)
+            | Self::TxDiff(id)
+            | Self::SuperErrors(id) => Self::Super(id.clone()),
+            Self::TxDiffFile(table) => Self::TxDiff(table.super_id()),
             Self::TrashFile(id, _) => Self::Trash(id.clone()),
             Self::Scratch(_) => return None,
         })
@@ -297,6 +371,8 @@ impl Node {
             | Self::AtVersion(..)
             | Self::Diff(_)
             | Self::Branches(_)
+            | Self::Transactions(_)
+            | Self::TxDiff(_)
             | Self::Trash(_) => Some(true),
             _ => Some(false),
         }
@@ -375,6 +451,10 @@ mod tests {
             Node::TrashFile(table.super_id(), "orders.20261121".to_owned()),
             Node::SuperErrors(table.super_id()),
             Node::Branches(table.super_id()),
+            Node::Transactions(table.super_id()),
+            Node::TxFile(SuperId::parse("acme/shop@tx.a").expect("valid"), TxFile::Commit),
+            Node::TxDiff(SuperId::parse("acme/shop@tx.a").expect("valid")),
+            Node::TxDiffFile(TableId::parse("acme/shop@tx.a/orders").expect("valid")),
             Node::Super(SuperId::parse("acme/shop@dev").expect("valid")),
             Node::Table(TableId::parse("acme/shop@dev/orders").expect("valid")),
             Node::Scratch(12),

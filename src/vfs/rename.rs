@@ -36,7 +36,7 @@ impl Vfs {
         let from_dir = self.writable_directory(caller, from.0, from.1)?;
         let to_dir = self.writable_directory(caller, to.0, to.1)?;
         check_name(to.1)?;
-        if matches!(to_dir, Node::Branches(_)) {
+        if matches!(to_dir, Node::Branches(_) | Node::Transactions(_)) {
             return Err(FsError::CrossDevice);
         }
         if from.0.inode == to.0.inode && from.1 == to.1 {

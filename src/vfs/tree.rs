@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::attr::{self, FSID_REPEATED};
 use super::gateway::Vfs;
 use super::namespace::{
-    AboutFile, GatewayFile, NAME_BYTES_MAX, Node, SuperChild, branch_of, super_child, super_of,
+    AboutFile, GatewayFile, NAME_BYTES_MAX, Node, SuperChild, TxFile, branch_of, super_child,
+    super_of, transaction_child,
 };
 use super::slot::Slot;
 use super::tables::Shown;
@@ -71,10 +72,11 @@ impl Vfs {
             node if node.is_directory() == Some(true) => {
                 let mut attr =
                     attr::directory(self.owner, inode, writable, self.directory_time(inode));
-                if matches!(node, Node::Branches(_)) {
+                if matches!(node, Node::Branches(_) | Node::Transactions(_)) {
                     attr.fsid = FSID_REPEATED;
                 }
-                if matches!(node, Node::At(_) | Node::AtVersion(..) | Node::Diff(_)) {
+                if matches!(node, Node::At(_) | Node::AtVersion(..) | Node::Diff(_) | Node::TxDiff(_))
+                {
                     attr.mode = 0o555;
                     attr.fsid = FSID_REPEATED;
                 }
@@ -188,7 +190,11 @@ impl Vfs {
                 let refused = !self.lake.super_refusals(id, 1).await?.is_empty();
                 refused.then(|| Node::SuperErrors(id.clone()))
             }
+            Node::Super(id) if transaction_child(id, text).is_some() => transaction_child(id, text),
             Node::Super(id) => match super_child(name) {
+                SuperChild::Transactions if id.branch().is_none() => {
+                    Some(Node::Transactions(id.clone()))
+                }
                 SuperChild::Trash => Some(Node::Trash(id.clone())),
                 SuperChild::Branches if id.branch().is_none() => Some(Node::Branches(id.clone())),
                 SuperChild::About(simple) => {
@@ -199,6 +205,14 @@ impl Vfs {
             },
             Node::Branches(id) => match branch_of(id, name) {
                 Some(branch) if self.lake.has_super(&branch).await? => Some(Node::Super(branch)),
+                _ => None,
+            },
+            Node::Transactions(id) => self.transaction(id, text).await?,
+            Node::TxDiff(id) => match super_child(name) {
+                SuperChild::Table(simple) => {
+                    let table = id.table(simple);
+                    self.exists(caller, &table).await?.then_some(Node::TxDiffFile(table))
+                }
                 _ => None,
             },
             Node::About(table) => self.about_child(table, text),
@@ -467,6 +481,14 @@ impl Vfs {
                 };
                 branches.filter_map(|branch| node(branch.name)).collect()
             }
+            Node::Transactions(id) => self.transactions(id).await?,
+            Node::TxDiff(id) => {
+                let listing = self.lake.listing(id, Page::First).await?;
+                let changed = |snapshot: &&Arc<Snapshot>| snapshot.fork() != Some(&snapshot.path);
+                let tables = listing.tables.iter().filter(changed).map(|s| s.table.clone());
+                let file = |id: TableId| (format!("{}.csv", id.simple_name), Node::TxDiffFile(id));
+                tables.map(file).collect()
+            }
             Node::Trash(id) => {
                 let names = self.lake.trash(id).await?.into_iter();
                 let file = |name: String| Node::TrashFile(id.clone(), name);
@@ -500,6 +522,9 @@ impl Vfs {
                 let name = format!("{}.csv", slot.table.simple_name).into_bytes();
                 names.entry(name).or_insert(Child::Table(slot, None));
             }
+        }
+        if let Some(log) = transaction_child(id, TxFile::Log.name()) {
+            names.entry(TxFile::Log.name().into()).or_insert(Child::Node(log));
         }
         if listing.refused {
             let errors = Child::Node(Node::SuperErrors(id.clone()));

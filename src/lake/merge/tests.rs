@@ -131,7 +131,13 @@ impl Lab {
         let tried = self.merge(way, Rehearsal::Yes).await;
         let done = self.merge(way, Rehearsal::No).await;
         assert_eq!(tried, done, "a rehearsal tells what happens");
-        done.into_iter().next().unwrap()
+        // A table that never changed on the branch is not looked at.
+        done.into_iter().next().unwrap_or_else(|| TableMerge {
+            table: String::new(),
+            outcome: MergeOutcome::Unchanged,
+            counts: MergeCounts::default(),
+            conflicts: Vec::new(),
+        })
     }
 }
 
@@ -323,7 +329,6 @@ async fn tables_made_and_dropped_on_the_branch_are_made_and_dropped() {
         done.into_iter().map(|table| (table.table, table.outcome)).collect()
     };
     let expected = [
-        ("items", MergeOutcome::Unchanged),
         ("kept", MergeOutcome::Conflict),
         ("new", MergeOutcome::Created),
         ("old", MergeOutcome::Dropped),
@@ -405,8 +410,9 @@ async fn a_vacuum_leaves_what_a_branch_needs_until_the_branch_is_dropped() {
     let report = lab.lake.check(&lab.who, &crate::lake::Scope::Lake, crate::lake::Depth::Text);
     let findings = report.await.unwrap().findings;
     assert!(findings.is_empty(), "{findings:?}");
-    let refused = lab.lake.vacuum(&lab.who, &there, &VacuumSettings::older_than(Duration::ZERO), "");
-    assert_eq!(refused.await.unwrap_err().kind(), ErrorKind::Unsupported);
+    let settings = VacuumSettings::older_than(Duration::ZERO);
+    let refused = lab.lake.vacuum(&lab.who, &there, &settings, "").await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
     // A merge still knows what both sides began with.
     lab.change(&there, "id = 2", &["qty = 8".to_owned()]).await;
     assert_eq!(lab.only(Way::ToMain).await.outcome, MergeOutcome::Merged);
