@@ -299,7 +299,14 @@ mod tests {
         assert_eq!(id.branch().expect("a branch").as_str(), "dev");
         assert!(id.main().branch().is_none());
         assert!(id.on_branch(&BranchName::new("x").expect("valid")).is_err());
-        for bad in ["acme/shop@", "acme/@dev", "acme/shop@main", "acme/shop@a@b", "acme/shop@..", "acme@dev/shop"] {
+        for bad in [
+            "acme/shop@",
+            "acme/@dev",
+            "acme/shop@main",
+            "acme/shop@a@b",
+            "acme/shop@..",
+            "acme@dev/shop",
+        ] {
             assert!(SuperId::parse(bad).is_err(), "{bad}");
         }
         let transaction = BranchName::transaction("fix1").expect("valid");

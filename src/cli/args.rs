@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cli::branch::{BranchArgs, MergeArgs};
 use crate::config::Flags;
 use crate::error::{Error, Result};
 
@@ -316,45 +317,6 @@ pub(super) struct Vacuum {
     #[arg(long, value_name = "TIME")]
     pub(super) older_than: String,
     /// Only say what would go
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// Free text for the history
-    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
-    pub(super) message: String,
-}
-
-/// `branch`.
-#[derive(Debug, Args)]
-pub(super) struct BranchArgs {
-    /// ORG/SUPER
-    pub(super) place: String,
-    /// The branch to make or drop; without it, the branches are listed
-    pub(super) name: Option<String>,
-    /// Begin with the tables as they were at this time; default: as they are
-    #[arg(long, value_name = "TIME", requires = "name", conflicts_with = "delete")]
-    pub(super) at: Option<String>,
-    /// Drop the branch, if everything on it was merged
-    #[arg(long, short, requires = "name")]
-    pub(super) delete: bool,
-    /// Drop it although that loses changes
-    #[arg(long, requires = "delete")]
-    pub(super) force: bool,
-    /// What the branch is for
-    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
-    pub(super) message: String,
-}
-
-/// `merge`.
-#[derive(Debug, Args)]
-pub(super) struct MergeArgs {
-    /// ORG/SUPER, or ORG/SUPER/TABLE for one table
-    pub(super) place: String,
-    /// The branch whose changes are merged; `main` is the SuperTable itself
-    pub(super) from: String,
-    /// The branch that takes them; `main` is the SuperTable itself
-    #[arg(long, value_name = "BRANCH", default_value = "main")]
-    pub(super) into: String,
-    /// Only say what would be done
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Free text for the history

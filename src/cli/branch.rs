@@ -1,7 +1,8 @@
 //! `mountable branch` and `mountable merge`.
 
+use clap::Args;
+
 use crate::cli::address::Place;
-use crate::cli::args::{BranchArgs, MergeArgs};
 use crate::cli::console::{Console, Form};
 use crate::cli::list::time_text;
 use crate::cli::{Exit, Session};
@@ -14,6 +15,45 @@ use crate::lake::{
 
 const HEAD: &[&str] = &["BRANCH", "MADE", "BY", "MESSAGE"];
 const CONFLICT_HEAD: &str = "table,key,column,base,ours,theirs";
+
+/// `branch`.
+#[derive(Debug, Args)]
+pub(super) struct BranchArgs {
+    /// ORG/SUPER
+    place: String,
+    /// The branch to make or drop; without it, the branches are listed
+    name: Option<String>,
+    /// Begin with the tables as they were at this time; default: as they are
+    #[arg(long, value_name = "TIME", requires = "name", conflicts_with = "delete")]
+    at: Option<String>,
+    /// Drop the branch, if everything on it was merged
+    #[arg(long, short, requires = "name")]
+    delete: bool,
+    /// Drop it although that loses changes
+    #[arg(long, requires = "delete")]
+    force: bool,
+    /// What the branch is for
+    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
+    message: String,
+}
+
+/// `merge`.
+#[derive(Debug, Args)]
+pub(super) struct MergeArgs {
+    /// ORG/SUPER, or ORG/SUPER/TABLE for one table
+    place: String,
+    /// The branch whose changes are merged; `main` is the SuperTable itself
+    from: String,
+    /// The branch that takes them; `main` is the SuperTable itself
+    #[arg(long, value_name = "BRANCH", default_value = "main")]
+    into: String,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Free text for the history
+    #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
+    message: String,
+}
 
 /// Lists, makes or drops branches.
 pub(super) async fn branch(
@@ -67,9 +107,8 @@ async fn list(session: &Session, id: &SuperId, console: &mut Console) -> Result<
         console.json(&branches)?;
         return Ok(Exit::Ok);
     }
-    let cells = |branch: Branch| {
-        vec![branch.name, time_text(branch.made_ms), branch.by, branch.message]
-    };
+    let cells =
+        |branch: Branch| vec![branch.name, time_text(branch.made_ms), branch.by, branch.message];
     let rows: Vec<_> = branches.into_iter().map(cells).collect();
     console.table(HEAD, &rows)?;
     Ok(Exit::Ok)

@@ -83,7 +83,9 @@ fn conflicts_are_csv_and_change_nothing() {
     lab.ok(&["update", "acme/shop/items", "--set", "name = 'c'", "--where", "id = 3"]);
     lab.ok(&["delete", "acme/shop/items", "--where", "id = 2"]);
     let before = lab.cat("acme/shop/items");
-    for arguments in [&["merge", "acme/shop", "dev", "--dry-run"][..], &["merge", "acme/shop", "dev"]] {
+    for arguments in
+        [&["merge", "acme/shop", "dev", "--dry-run"][..], &["merge", "acme/shop", "dev"]]
+    {
         let (code, out, _) = lab.run(arguments);
         assert_eq!(code, 4);
         assert_eq!(

@@ -152,7 +152,8 @@ impl Lake {
         // What a process left that died while it made this branch.
         self.end_tables(who, &id).await?;
         let names = self.0.catalog.leaves(main).await?.into_iter().map(|(name, _)| name);
-        let forks: Vec<_> = names.map(|name| self.fork_table(who, main, &id, name, wanted)).collect();
+        let forks: Vec<_> =
+            names.map(|name| self.fork_table(who, main, &id, name, wanted)).collect();
         futures::stream::iter(forks)
             .buffer_unordered(TABLES_AT_ONCE)
             .try_for_each(|()| async { Ok(()) })
@@ -218,7 +219,8 @@ impl Lake {
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::new(ErrorKind::Busy, "the table was vacuumed each time").with("table", fork.id()))
+        Err(Error::new(ErrorKind::Busy, "the table was vacuumed each time")
+            .with("table", fork.id()))
     }
 
     /// Drops a branch with all its tables.
@@ -226,12 +228,7 @@ impl Lake {
     /// # Errors
     /// `NotFound`, `Denied`, `ReadOnly`, `Unavailable`; `Conflict` with the names of the tables
     /// that were not merged.
-    pub async fn drop_branch(
-        &self,
-        who: &Principal,
-        id: &SuperId,
-        how: DropBranch,
-    ) -> Result<()> {
+    pub async fn drop_branch(&self, who: &Principal, id: &SuperId, how: DropBranch) -> Result<()> {
         let Some(branch) = id.branch() else {
             return Err(Error::invalid("this is no branch").with("name", id));
         };
@@ -337,9 +334,8 @@ impl Lake {
     /// The newest snapshots of all tables of a branch, sorted by name.
     pub(super) async fn tips(&self, id: &SuperId) -> Result<Vec<Arc<Snapshot>>> {
         let names = self.0.catalog.leaves(id).await?.into_iter().map(|(name, _)| name);
-        let tips: Vec<_> = names
-            .map(|name| async { self.table(&id.table(name)).settle().await })
-            .collect();
+        let tips: Vec<_> =
+            names.map(|name| async { self.table(&id.table(name)).settle().await }).collect();
         let tips: Vec<Settled> =
             futures::stream::iter(tips).buffered(TABLES_AT_ONCE).try_collect().await?;
         Ok(tips

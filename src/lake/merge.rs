@@ -174,8 +174,11 @@ impl Lake {
         let names = self.names_to_merge(who, wanted, &main).await?;
         let mut merged = Vec::new();
         for name in names {
-            let pair =
-                Pair { branch: branch.table(name.clone()), main: main.table(name), way: wanted.way };
+            let pair = Pair {
+                branch: branch.table(name.clone()),
+                main: main.table(name),
+                way: wanted.way,
+            };
             self.allow(who, pair.target(), permission).await?;
             let done = Box::pin(self.merge_pair(who, &pair, wanted)).await;
             merged.push(done.map_err(|error| error.with("table", pair.target()))?);

@@ -132,7 +132,8 @@ impl Lake {
 }
 
 fn no_super(id: &SuperId) -> Error {
-    Error::invalid("this is a branch: it is made and dropped by `mountable branch`").with("name", id)
+    Error::invalid("this is a branch: it is made and dropped by `mountable branch`")
+        .with("name", id)
 }
 
 fn writable(who: &Principal) -> Result<()> {

@@ -125,10 +125,12 @@ impl Table {
             let there = Self { parts: self.parts.clone(), id };
             let survey = Box::pin(there.survey()).await?;
             if let Some((path, error)) = survey.broken.first() {
-                return Err(Error::corrupt("the table is damaged on a branch: see `mountable fsck`")
-                    .with("table", &there.id)
-                    .with("object", path)
-                    .with("found", error));
+                return Err(Error::corrupt(
+                    "the table is damaged on a branch: see `mountable fsck`",
+                )
+                .with("table", &there.id)
+                .with("object", path)
+                .with("found", error));
             }
             for life in &survey.lives {
                 for path in life.steps.iter().chain(&life.tail).chain(&life.merged) {

@@ -78,11 +78,7 @@ impl Vfs {
                 None => Err(FsError::Stale),
             },
             node if node.is_directory() == Some(false) => Err(FsError::NotDirectory),
-            Node::At(_)
-            | Node::AtVersion(..)
-            | Node::Diff(_)
-            | Node::TxDiff(_)
-            | Node::Gateway => {
+            Node::At(_) | Node::AtVersion(..) | Node::Diff(_) | Node::TxDiff(_) | Node::Gateway => {
                 Err(FsError::new(ErrorKind::ReadOnly, "this directory is read-only"))
             }
             _ => Ok(node),

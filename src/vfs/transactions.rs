@@ -58,9 +58,7 @@ impl Vfs {
     ) -> FsResult<()> {
         self.check_writable(caller)?;
         match file {
-            TxFile::Log => {
-                Err(FsError::new(ErrorKind::Denied, "this file is made by the gateway"))
-            }
+            TxFile::Log => Err(FsError::new(ErrorKind::Denied, "this file is made by the gateway")),
             TxFile::Test => {
                 self.save_all(id).await?;
                 self.generated_changed();

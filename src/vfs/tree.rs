@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::attr::{self, FSID_REPEATED};
 use super::gateway::Vfs;
 use super::namespace::{
-    AboutFile, GatewayFile, NAME_BYTES_MAX, Node, SuperChild, TxFile, branch_of, super_child,
-    super_of, transaction_child,
+    AboutFile, GatewayFile, NAME_BYTES_MAX, Node, SuperChild, TxFile, super_child, super_of,
+    transaction_child,
 };
 use super::slot::Slot;
 use super::tables::Shown;
@@ -75,8 +75,10 @@ impl Vfs {
                 if matches!(node, Node::Branches(_) | Node::Transactions(_)) {
                     attr.fsid = FSID_REPEATED;
                 }
-                if matches!(node, Node::At(_) | Node::AtVersion(..) | Node::Diff(_) | Node::TxDiff(_))
-                {
+                if matches!(
+                    node,
+                    Node::At(_) | Node::AtVersion(..) | Node::Diff(_) | Node::TxDiff(_)
+                ) {
                     attr.mode = 0o555;
                     attr.fsid = FSID_REPEATED;
                 }
@@ -203,18 +205,9 @@ impl Vfs {
                 }
                 _ => None,
             },
-            Node::Branches(id) => match branch_of(id, name) {
-                Some(branch) if self.lake.has_super(&branch).await? => Some(Node::Super(branch)),
-                _ => None,
-            },
-            Node::Transactions(id) => self.transaction(id, text).await?,
-            Node::TxDiff(id) => match super_child(name) {
-                SuperChild::Table(simple) => {
-                    let table = id.table(simple);
-                    self.exists(caller, &table).await?.then_some(Node::TxDiffFile(table))
-                }
-                _ => None,
-            },
+            Node::Branches(_) | Node::Transactions(_) | Node::TxDiff(_) => {
+                self.branch_child(caller, dir, text).await?
+            }
             Node::About(table) => self.about_child(table, text),
             Node::At(table) => self.at_child(caller, table, text).await?,
             Node::AtVersion(table, version) => {
@@ -473,21 +466,8 @@ impl Vfs {
                 let file = Node::AtFile(table.clone(), *version);
                 vec![(format!("{}.csv", table.simple_name), file)]
             }
-            Node::Branches(id) => {
-                let branches = self.lake.branches(id).await?.into_iter();
-                let node = |name: String| {
-                    let branch = branch_of(id, name.as_bytes())?;
-                    Some((name, Node::Super(branch)))
-                };
-                branches.filter_map(|branch| node(branch.name)).collect()
-            }
-            Node::Transactions(id) => self.transactions(id).await?,
-            Node::TxDiff(id) => {
-                let listing = self.lake.listing(id, Page::First).await?;
-                let changed = |snapshot: &&Arc<Snapshot>| snapshot.fork() != Some(&snapshot.path);
-                let tables = listing.tables.iter().filter(changed).map(|s| s.table.clone());
-                let file = |id: TableId| (format!("{}.csv", id.simple_name), Node::TxDiffFile(id));
-                tables.map(file).collect()
+            Node::Branches(_) | Node::Transactions(_) | Node::TxDiff(_) => {
+                self.branch_names(node).await?
             }
             Node::Trash(id) => {
                 let names = self.lake.trash(id).await?.into_iter();

@@ -42,12 +42,14 @@ impl Versions {
             return Ok(Arc::clone(theirs));
         }
         let in_base = |name: &str| base.is_some_and(|base| base.fields().find(name).is_some());
-        let kept = ours.fields().iter().filter(|field| {
-            theirs.fields().find(field.name()).is_some() || !in_base(field.name())
-        });
-        let added = theirs.fields().iter().filter(|field| {
-            ours.fields().find(field.name()).is_none() && !in_base(field.name())
-        });
+        let kept = ours
+            .fields()
+            .iter()
+            .filter(|field| theirs.fields().find(field.name()).is_some() || !in_base(field.name()));
+        let added = theirs
+            .fields()
+            .iter()
+            .filter(|field| ours.fields().find(field.name()).is_none() && !in_base(field.name()));
         Ok(Arc::new(Schema::new(kept.chain(added).cloned().collect::<Vec<FieldRef>>())))
     }
 

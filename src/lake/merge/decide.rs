@@ -92,8 +92,14 @@ mod tests {
 
     #[test]
     fn cells_that_different_sides_changed_meet_in_one_row() {
-        assert_eq!(check(Some("abc"), Some("xbc"), Some("aby")), Decision::Mix(vec![false, false, true]));
-        assert_eq!(check(Some("abc"), Some("xbc"), Some("xby")), Decision::Mix(vec![false, false, true]));
+        assert_eq!(
+            check(Some("abc"), Some("xbc"), Some("aby")),
+            Decision::Mix(vec![false, false, true])
+        );
+        assert_eq!(
+            check(Some("abc"), Some("xbc"), Some("xby")),
+            Decision::Mix(vec![false, false, true])
+        );
         assert_eq!(check(Some("abc"), Some("xby"), Some("aby")), Decision::Keep);
     }
 

@@ -214,8 +214,7 @@ impl Lake {
         if !remove.is_empty() && conflicts.is_empty() {
             let missing: u64 = remove.values().sum();
             let by = Arc::clone(&plan.columns);
-            let Found { ordinals, .. } =
-                self.find_texts(&versions.ours, &by, &by, remove).await?;
+            let Found { ordinals, .. } = self.find_texts(&versions.ours, &by, &by, remove).await?;
             if u64::try_from(ordinals.len()).ok() != Some(missing) {
                 return Err(Error::internal("rows to remove are not there")
                     .with("table", &versions.ours.table));

@@ -103,7 +103,8 @@ fn odd(error: arrow::error::ArrowError) -> Error {
 /// The columns of a version that the merged table has.
 fn common(version: &Schema, columns: &Schema) -> SchemaRef {
     let fields = columns.fields().iter();
-    let fields = fields.filter_map(|field| Some(Arc::clone(version.fields().find(field.name())?.1)));
+    let fields =
+        fields.filter_map(|field| Some(Arc::clone(version.fields().find(field.name())?.1)));
     Arc::new(Schema::new(fields.collect::<Vec<FieldRef>>()))
 }
 
@@ -121,8 +122,7 @@ impl Lake {
         columns: &SchemaRef,
     ) -> Result<Rows> {
         let steps = runs.into_iter().flat_map(cut);
-        let requests: Vec<_> =
-            steps.map(|run| self.read_run(snapshot, run, columns)).collect();
+        let requests: Vec<_> = steps.map(|run| self.read_run(snapshot, run, columns)).collect();
         let mut steps = futures::stream::iter(requests).buffered(STEPS_AHEAD);
         let (mut parts, mut bytes) = (Vec::new(), 0_usize);
         while let Some(rows) = steps.try_next().await? {

@@ -13,8 +13,7 @@ use crate::catalog::{EmbeddedCatalog, SharedCatalog};
 use crate::clock::{ManualClock, SharedClock};
 use crate::config::Settings;
 use crate::lake::{
-    BranchName, ChangeSet, DropBranch, Edit, OnExistingKey, RowsWanted, TableConfig,
-    VacuumSettings,
+    BranchName, ChangeSet, DropBranch, Edit, OnExistingKey, RowsWanted, TableConfig, VacuumSettings,
 };
 use crate::store::Objects;
 
@@ -122,8 +121,7 @@ impl Lab {
     }
 
     async fn merge(&self, way: Way, rehearsal: Rehearsal) -> Vec<TableMerge> {
-        let wanted =
-            MergeWanted { branch: &self.branch, way, table: None, message: "", rehearsal };
+        let wanted = MergeWanted { branch: &self.branch, way, table: None, message: "", rehearsal };
         self.lake.merge(&self.who, &wanted).await.unwrap()
     }
 
