@@ -9,7 +9,7 @@ use object_store::memory::InMemory;
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::{EmbeddedCatalog, SharedCatalog};
+use crate::catalog::{EmbeddedCatalog, KeyLayout, SharedCatalog};
 use crate::clock::{ManualClock, SharedClock};
 use crate::config::Settings;
 use crate::lake::{
@@ -43,9 +43,14 @@ fn name(text: &str) -> SimpleName {
 
 impl Lab {
     async fn new(keys: &[&str]) -> Self {
+        Self::in_layout(keys, KeyLayout::V2).await
+    }
+
+    async fn in_layout(keys: &[&str], layout: KeyLayout) -> Self {
         let clock: SharedClock = Arc::new(ManualClock::new(1_000_000, 1));
         let objects: Objects = Arc::new(InMemory::new());
-        let catalog: SharedCatalog = Arc::new(EmbeddedCatalog::memory(clock.clone()).unwrap());
+        let catalog = EmbeddedCatalog::memory(clock.clone()).unwrap();
+        let catalog: SharedCatalog = Arc::new(catalog.spelled(layout));
         let settings = Settings { state: "".into(), ..Settings::default() };
         let lake = Lake::from_parts(&settings, objects, catalog, clock).unwrap();
         let (client, role) = ("test".to_owned(), "superadmin".to_owned());
@@ -291,6 +296,57 @@ proptest! {
     fn merges_by_row_are_those_of_a_naive_merge(rounds in rounds(), update in any::<bool>()) {
         run(&[], &rounds, update);
     }
+}
+
+#[tokio::test]
+async fn branches_of_supertable_2_0_are_merged() {
+    for keys in [&["id"][..], &[]] {
+        let lab = Lab::in_layout(keys, KeyLayout::V1).await;
+        lab.create(&lab.main, "items", &[(1, "a", 1), (2, "b", 2), (3, "c", 3)]).await;
+        lab.make().await;
+        let (here, there) = (lab.main.table(name("items")), lab.branch.table(name("items")));
+        lab.change(&there, "id = 1", &["name = 'x'".to_owned()]).await;
+        lab.change(&there, "id = 2", &[]).await;
+        lab.append(&there, &[(4, "d".to_owned(), 4)]).await;
+        lab.change(&here, "id = 3", &["qty = 9".to_owned()]).await;
+        assert_eq!(lab.only(Way::ToMain).await.outcome, MergeOutcome::Merged);
+        let merged = [(1, "x".into(), 1), (3, "c".into(), 9), (4, "d".into(), 4)];
+        assert_eq!(lab.rows(&here).await, merged);
+        lab.only(Way::ToBranch).await;
+        assert_eq!(lab.rows(&there).await, merged);
+        lab.lake.drop_branch(&lab.who, &lab.branch, DropBranch::IfMerged).await.unwrap();
+        let all = crate::lake::Scope::Lake;
+        let report = lab.lake.check(&lab.who, &all, crate::lake::Depth::Text).await.unwrap();
+        assert!(report.worst() <= Some(crate::lake::Severity::Note), "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_catalogue_is_made_again_with_its_branches() {
+    let lab = Lab::new(&["id"]).await;
+    lab.create(&lab.main, "items", &[(1, "a", 1)]).await;
+    lab.make().await;
+    let there = lab.branch.table(name("items"));
+    lab.change(&there, "id = 1", &["qty = 2".to_owned()]).await;
+    let gone = BranchName::new("gone").unwrap();
+    let wanted = BranchWanted { name: &gone, at: At::Latest, message: "" };
+    let dropped = lab.lake.create_branch(&lab.who, &lab.main, &wanted).await.unwrap();
+    lab.lake.drop_branch(&lab.who, &dropped, DropBranch::IfMerged).await.unwrap();
+    let clock: SharedClock = Arc::new(ManualClock::new(9_000_000, 2));
+    let catalog: SharedCatalog = Arc::new(EmbeddedCatalog::memory(clock.clone()).unwrap());
+    let settings = Settings { state: "".into(), ..Settings::default() };
+    let objects = Arc::clone(&lab.lake.0.objects);
+    let lake = Lake::from_parts(&settings, objects, catalog, clock).unwrap();
+    let (all, mode) = (crate::lake::Scope::Lake, crate::lake::Rebuild::Do);
+    let rebuilt = lake.rebuild(&lab.who, &all, mode).await.unwrap();
+    assert!(rebuilt.findings.is_empty(), "{rebuilt:?}");
+    let names: Vec<String> =
+        lake.branches(&lab.main).await.unwrap().into_iter().map(|branch| branch.name).collect();
+    assert_eq!(names, ["dev"]);
+    let lab = Lab { lake, ..lab };
+    assert_eq!(lab.rows(&there).await, [(1, "a".into(), 2)]);
+    assert_eq!(lab.only(Way::ToMain).await.outcome, MergeOutcome::Merged);
+    assert_eq!(lab.rows(&lab.main.table(name("items"))).await, [(1, "a".into(), 2)]);
 }
 
 #[tokio::test]
