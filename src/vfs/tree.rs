@@ -72,13 +72,12 @@ impl Vfs {
             node if node.is_directory() == Some(true) => {
                 let mut attr =
                     attr::directory(self.owner, inode, writable, self.directory_time(inode));
-                if matches!(node, Node::Branches(_) | Node::Transactions(_)) {
-                    attr.fsid = FSID_REPEATED;
+                if matches!(node, Node::TxDiff(_)) {
+                    attr.mode = 0o555;
                 }
-                if matches!(
-                    node,
-                    Node::At(_) | Node::AtVersion(..) | Node::Diff(_) | Node::TxDiff(_)
-                ) {
+                // Branches are of the same file system: a client does not remove a directory where
+                // it crosses from one to another.
+                if matches!(node, Node::At(_) | Node::AtVersion(..) | Node::Diff(_)) {
                     attr.mode = 0o555;
                     attr.fsid = FSID_REPEATED;
                 }
