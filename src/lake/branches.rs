@@ -18,7 +18,7 @@ use crate::access::Permission;
 use crate::catalog::{DocKey, Expected};
 use crate::clock::now_ms;
 use crate::error::{Error, ErrorKind, Result};
-use crate::table::{self, Settled};
+use crate::table::{self, Settled, Table};
 
 /// Tables that are branched off, or dropped, at the same time.
 const TABLES_AT_ONCE: usize = 16;
@@ -145,6 +145,26 @@ impl Lake {
         if self.0.catalog.root(main).await?.is_none() {
             return Err(Error::not_found("there is no such SuperTable").with("name", main));
         }
+        let lock = self.branch_lock(main)?;
+        let lease = lock.lock().await?;
+        let made = Box::pin(self.create_locked(who, main, id, wanted)).await;
+        lock.unlock(lease).await;
+        made
+    }
+
+    /// The lock of those who make and drop branches of a SuperTable; no table has this name.
+    fn branch_lock(&self, main: &SuperId) -> Result<Table> {
+        let branch = main.on_branch(&BranchName::transaction("lock")?)?;
+        Ok(self.table(&branch.table(SimpleName::new("branches")?)))
+    }
+
+    async fn create_locked(
+        &self,
+        who: &Principal,
+        main: &SuperId,
+        id: SuperId,
+        wanted: &BranchWanted<'_>,
+    ) -> Result<SuperId> {
         if self.has_super(&id).await? {
             let what = "there is a branch of this name";
             return Err(Error::new(ErrorKind::AlreadyExists, what).with("branch", &id));
@@ -246,8 +266,14 @@ impl Lake {
                     .with("tables", names.join(", ")));
             }
         }
-        self.0.catalog.remove_doc(&DocKey::Branch(id.main(), branch.to_string())).await?;
-        let done = self.end_tables(who, id).await;
+        let lock = self.branch_lock(&id.main())?;
+        let lease = lock.lock().await?;
+        let entry = DocKey::Branch(id.main(), branch.to_string());
+        let done = match self.0.catalog.remove_doc(&entry).await {
+            Ok(_) => Box::pin(self.end_tables(who, id)).await,
+            Err(error) => Err(error),
+        };
+        lock.unlock(lease).await;
         self.0.listings.changed();
         done
     }
