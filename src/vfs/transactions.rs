@@ -57,11 +57,12 @@ impl Vfs {
         file: TxFile,
     ) -> FsResult<()> {
         self.check_writable(caller)?;
+        // The log tells of this moment, whenever it was read before.
+        self.generated_changed();
         match file {
             TxFile::Log => Err(FsError::new(ErrorKind::Denied, "this file is made by the gateway")),
             TxFile::Test => {
                 self.save_all(id).await?;
-                self.generated_changed();
                 verdict(&self.rehearse(caller, id).await?)
             }
             TxFile::Commit => {
@@ -69,7 +70,6 @@ impl Vfs {
                 verdict(&self.rehearse(caller, id).await?)?;
                 let message = self.message_of(caller, id).await?;
                 let done = self.merge(caller, id, Rehearsal::No, &message).await?;
-                self.generated_changed();
                 // Somebody may have committed between the rehearsal and the merge.
                 verdict(&done)?;
                 self.end_transaction(caller, id).await
