@@ -63,7 +63,7 @@ impl AuditTrail {
             ("actor_ip", who.client.clone()),
             ("actor_user_agent", "mountable".to_owned()),
             ("organization", table.organization.to_string()),
-            ("super_name", table.super_name.to_string()),
+            ("super_name", table.super_name.main().to_string()),
             ("correlation_id", id.clone()),
             ("session_id", String::new()),
             ("server", "mountable".to_owned()),

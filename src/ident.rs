@@ -12,6 +12,13 @@ use crate::error::{Error, Result};
 const SEGMENT_BYTES_MAX: usize = 64;
 /// Longest SimpleTable name, in bytes (format spec section 1).
 const TABLE_BYTES_MAX: usize = 128;
+/// Stands between a SuperTable and its branch: `sales@dev`. No name of a user holds it.
+const BRANCH_MARK: char = '@';
+/// What the names of the branches begin with that are transactions. No name of a user holds a dot.
+const TRANSACTION: &str = "tx.";
+
+/// What stands for the SuperTable itself where a branch could be named.
+pub const MAIN: &str = "main";
 
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $check:ident) => {
@@ -59,6 +66,70 @@ name_type!(
     SimpleName,
     check_table
 );
+
+name_type!(
+    /// Name of a branch: the same rule as a SuperTable; a transaction has `tx.` in front of it.
+    BranchName,
+    check_branch
+);
+
+impl BranchName {
+    /// The branch behind the transaction `text`.
+    ///
+    /// # Errors
+    /// `Invalid` if the transaction cannot have this name.
+    pub fn transaction(text: &str) -> Result<Self> {
+        check_segment(text)?;
+        Self::new(&format!("{TRANSACTION}{text}"))
+    }
+
+    /// The transaction's name, if the branch is one.
+    pub fn as_transaction(&self) -> Option<&str> {
+        self.0.strip_prefix(TRANSACTION)
+    }
+}
+
+impl SuperName {
+    /// The name of a branch of this SuperTable. Only branches have names with a `@`.
+    ///
+    /// # Errors
+    /// `Unsupported` if this is a branch.
+    pub fn on_branch(&self, branch: &BranchName) -> Result<Self> {
+        if self.branch().is_some() {
+            return Err(Error::unsupported("a branch has no branches").with("branch", self));
+        }
+        Ok(Self(format!("{}{BRANCH_MARK}{branch}", self.0).into()))
+    }
+
+    /// The branch, if this is one.
+    pub fn branch(&self) -> Option<BranchName> {
+        self.0.split_once(BRANCH_MARK).map(|(_, branch)| BranchName(branch.into()))
+    }
+
+    /// The SuperTable itself, whatever its branch.
+    #[must_use]
+    pub fn main(&self) -> Self {
+        match self.0.split_once(BRANCH_MARK) {
+            Some((main, _)) => Self(main.into()),
+            None => self.clone(),
+        }
+    }
+
+    /// Parses `super` or `super@branch`.
+    fn parse(text: &str) -> Result<Self> {
+        match text.split_once(BRANCH_MARK) {
+            Some((main, branch)) => Self::new(main)?.on_branch(&BranchName::new(branch)?),
+            None => Self::new(text),
+        }
+    }
+}
+
+fn check_branch(text: &str) -> Result<()> {
+    if text == MAIN {
+        return Err(Error::invalid("this name stands for the SuperTable itself").with("name", text));
+    }
+    check_segment(text.strip_prefix(TRANSACTION).unwrap_or(text))
+}
 
 fn check_segment(text: &str) -> Result<()> {
     let bytes = text.as_bytes();
@@ -115,17 +186,37 @@ impl SuperId {
         }
     }
 
-    /// Parses `org/super`.
+    /// The same SuperTable on a branch.
     ///
     /// # Errors
-    /// `Invalid` if it is not two allowed names.
+    /// `Unsupported` if this is a branch.
+    pub fn on_branch(&self, branch: &BranchName) -> Result<Self> {
+        let super_name = self.super_name.on_branch(branch)?;
+        Ok(Self { organization: self.organization.clone(), super_name })
+    }
+
+    /// The branch, if this is one.
+    pub fn branch(&self) -> Option<BranchName> {
+        self.super_name.branch()
+    }
+
+    /// The SuperTable itself, whatever its branch.
+    #[must_use]
+    pub fn main(&self) -> Self {
+        Self { organization: self.organization.clone(), super_name: self.super_name.main() }
+    }
+
+    /// Parses `org/super` or `org/super@branch`.
+    ///
+    /// # Errors
+    /// `Invalid` if it is not made of allowed names.
     pub fn parse(text: &str) -> Result<Self> {
         let (organization, super_name) = text
             .split_once('/')
             .ok_or_else(|| Error::invalid("expected ORG/SUPER").with("got", printable(text)))?;
         Ok(Self {
             organization: OrgName::new(organization)?,
-            super_name: SuperName::new(super_name)?,
+            super_name: SuperName::parse(super_name)?,
         })
     }
 }
@@ -148,10 +239,10 @@ pub struct TableId {
 }
 
 impl TableId {
-    /// Parses `org/super/table`.
+    /// Parses `org/super/table` or `org/super@branch/table`.
     ///
     /// # Errors
-    /// `Invalid` if it is not three allowed names.
+    /// `Invalid` if it is not made of allowed names.
     pub fn parse(text: &str) -> Result<Self> {
         let (above, simple_name) = text.rsplit_once('/').ok_or_else(|| {
             Error::invalid("expected ORG/SUPER/TABLE").with("got", printable(text))
@@ -195,6 +286,36 @@ mod tests {
         assert!(OrgName::new(&"a".repeat(65)).is_err());
         assert!(SimpleName::new("1a").is_err());
         assert!(SimpleName::new("a-b").is_err());
+    }
+
+    #[test]
+    fn only_the_constructors_of_branches_make_names_of_branches() {
+        for bad in ["shop@dev", "shop@", "@dev", "tx.a"] {
+            assert!(SuperName::new(bad).is_err(), "{bad}");
+        }
+        let id = SuperId::parse("acme/shop@dev").expect("valid id");
+        assert_eq!(id.to_string(), "acme/shop@dev");
+        assert_eq!(id.main().to_string(), "acme/shop");
+        assert_eq!(id.branch().expect("a branch").as_str(), "dev");
+        assert!(id.main().branch().is_none());
+        assert!(id.on_branch(&BranchName::new("x").expect("valid")).is_err());
+        for bad in [
+            "acme/shop@",
+            "acme/@dev",
+            "acme/shop@main",
+            "acme/shop@a@b",
+            "acme/shop@..",
+            "acme@dev/shop",
+        ] {
+            assert!(SuperId::parse(bad).is_err(), "{bad}");
+        }
+        let transaction = BranchName::transaction("fix1").expect("valid");
+        assert_eq!(transaction.as_str(), "tx.fix1");
+        assert_eq!(transaction.as_transaction(), Some("fix1"));
+        assert_eq!(BranchName::new("dev").expect("valid").as_transaction(), None);
+        assert!(BranchName::transaction("tx.a").is_err());
+        let table = TableId::parse("acme/shop@tx.fix1/orders").expect("valid id");
+        assert_eq!(table.super_id().branch(), Some(transaction));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use pointers::Pointers;
 
 mod backup;
 mod blame;
+mod branches;
 mod check;
 mod doctor;
 mod export;
@@ -29,6 +30,7 @@ mod known;
 mod lifecycle;
 mod listing;
 mod manage;
+mod merge;
 mod names;
 mod newer;
 mod pointers;
@@ -40,7 +42,7 @@ mod stats;
 mod transfer;
 
 pub use crate::access::Principal;
-pub use crate::ident::{At, OrgName, SimpleName, SuperId, SuperName, TableId};
+pub use crate::ident::{At, BranchName, OrgName, SimpleName, SuperId, SuperName, TableId};
 pub use crate::table::changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
 };
@@ -53,10 +55,12 @@ pub use backup::{
     BackedUp, BackupKind, BackupReport, BackupTold, BackupWanted, Progress, RestoreWanted,
     RestoredLake, Watcher, restore_backup, verify_backup,
 };
+pub use branches::{Branch, BranchWanted, DropBranch};
 pub use check::{LakeReport, Scope};
 pub use doctor::doctor;
 pub use export::ExportFormat;
 pub use listing::{Listing, Page};
+pub use merge::{MergeConflict, MergeCounts, MergeOutcome, MergeWanted, TableMerge, Way};
 pub use newer::Incoming;
 pub use rebuild::LakeRebuilt;
 pub use reference::Reference;

@@ -478,6 +478,12 @@ impl Catalog for EmbeddedCatalog {
             .await
     }
 
+    async fn branches(&self, id: &SuperId) -> Result<Vec<String>> {
+        let key = keys::branches(id);
+        self.read(move |c| Ok(sqlite::fields(c, &key)?.into_iter().map(|(name, _)| name).collect()))
+            .await
+    }
+
     async fn append(&self, log: &LogKey, entries: &[Bytes], keep: usize) -> Result<()> {
         let (key, entries) = (keys::log(log), entries.to_vec());
         self.write(Flush::Yes, move |c| {

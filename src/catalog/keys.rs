@@ -61,7 +61,17 @@ impl FromStr for KeyLayout {
 
 /// What every key of ours about a SuperTable begins with.
 pub(super) fn own_prefix(id: &SuperId) -> String {
-    format!("mountable:{}:lakes:{}:", id.organization, id.super_name)
+    let main = id.super_name.main();
+    match id.branch() {
+        None => format!("mountable:{}:lakes:{main}:", id.organization),
+        // No prefix of the library's, so that it never sees a branch (adr/0013).
+        Some(branch) => format!("mountable:{}:branches:{main}:{branch}:", id.organization),
+    }
+}
+
+/// The hash of the branches of a SuperTable: name to document.
+pub(super) fn branches(id: &SuperId) -> String {
+    format!("{}branches", own_prefix(&id.main()))
 }
 
 /// Layout, organization and SuperTable of a root key.
@@ -125,6 +135,9 @@ impl KeyLayout {
 
     /// What every key of a SuperTable begins with.
     pub(super) fn super_prefix(self, id: &SuperId) -> String {
+        if id.branch().is_some() {
+            return own_prefix(id);
+        }
         format!("{}{}:", self.lakes_prefix(&id.organization), id.super_name)
     }
 
@@ -191,12 +204,12 @@ impl KeyLayout {
 
     /// A key below the SuperTable's roles and users: `roles:index`, `users:doc:{id}`, ...
     pub(super) fn rbac(self, id: &SuperId, rest: &str) -> String {
-        format!("{}rbac:{rest}", self.super_prefix(id))
+        format!("{}rbac:{rest}", self.super_prefix(&id.main()))
     }
 
     /// The set of the roles of a type.
     pub(super) fn roles_of_type(self, id: &SuperId, role_type: &str) -> String {
-        self.named(id, "rbac:roles:type", role_type)
+        self.named(&id.main(), "rbac:roles:type", role_type)
     }
 
     /// Where a document is kept.
@@ -211,6 +224,11 @@ impl KeyLayout {
             }
             DocKey::SchemaDocument(table) => Place::Key(self.schema(table)),
             DocKey::RowIdCounter(table) => Place::Key(self.row_ids(table)),
+            DocKey::Branch(id, name) => Place::Field(branches(id), name.clone()),
+            DocKey::BranchRoot(id) => Place::Key(self.root(id)),
+            DocKey::Merged(table) => {
+                Place::Key(self.named(&table.super_id(), "merged", table.simple_name.as_str()))
+            }
         }
     }
 

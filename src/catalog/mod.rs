@@ -142,6 +142,12 @@ pub enum DocKey {
     /// The counter of row ids, as decimal text. Only read through this;
     /// [`Catalog::reserve_row_ids`] changes it.
     RowIdCounter(TableId),
+    /// A branch of a SuperTable, by name: JSON. With this a branch exists.
+    Branch(SuperId, String),
+    /// The root of a branch, which [`Catalog::root`] reads.
+    BranchRoot(SuperId),
+    /// Up to where a table of a branch was merged: JSON.
+    Merged(TableId),
 }
 
 /// Bounded lists of small entries, oldest dropped first.
@@ -245,6 +251,8 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     async fn remove_doc(&self, key: &DocKey) -> Result<bool>;
     /// Names of the dropped tables of a SuperTable ([`DocKey::Trash`]), sorted.
     async fn trash(&self, id: &SuperId) -> Result<Vec<String>>;
+    /// Names of the branches of a SuperTable ([`DocKey::Branch`]), sorted.
+    async fn branches(&self, id: &SuperId) -> Result<Vec<String>>;
 
     /// Appends to a bounded list, keeping its newest `keep` entries.
     async fn append(&self, log: &LogKey, entries: &[Bytes], keep: usize) -> Result<()>;

@@ -495,6 +495,13 @@ impl Catalog for RedisCatalog {
         Ok(names)
     }
 
+    async fn branches(&self, id: &SuperId) -> Result<Vec<String>> {
+        let request = Request::command("HKEYS").arg(keys::branches(id));
+        let mut names: Vec<String> = self.call("list branches", request).await?.value;
+        names.sort();
+        Ok(names)
+    }
+
     async fn append(&self, log: &LogKey, entries: &[Bytes], keep: usize) -> Result<()> {
         let mut request = Request::script(scripts::APPEND, &[keys::log(log)]).arg(keep);
         for entry in entries {

@@ -1,7 +1,7 @@
 //! `ORG/SUPER/TABLE@WHEN` on the command line.
 
 use crate::error::{Error, Result};
-use crate::ident::{OrgName, SimpleName, SuperId, SuperName, TableId};
+use crate::ident::{OrgName, SimpleName, SuperId, TableId};
 use crate::lake::Reference;
 
 /// A place in the lake.
@@ -18,18 +18,16 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Parses `""`, `ORG`, `ORG/SUPER` or `ORG/SUPER/TABLE`; a slash at either end and `.csv` are
+    /// Parses `""`, `ORG`, `ORG/SUPER` or `ORG/SUPER/TABLE`, where `SUPER@BRANCH` may stand for
+    /// `SUPER`; a slash at either end and `.csv` are
     /// forgiven, so that paths below a mount point can be pasted.
     ///
     /// # Errors
     /// `Invalid` if a part is not an allowed name or there are too many.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
-        let super_id = |organization: &str, super_name: &str| -> Result<SuperId> {
-            Ok(SuperId {
-                organization: OrgName::new(organization)?,
-                super_name: SuperName::new(super_name)?,
-            })
+        let super_id = |organization: &str, super_name: &str| {
+            SuperId::parse(&format!("{organization}/{super_name}"))
         };
         match parts.as_slice() {
             [] => Ok(Self::Lake),
@@ -60,12 +58,15 @@ pub(super) fn table(text: &str) -> Result<TableId> {
 /// # Errors
 /// `Invalid` if the name or what follows it cannot be read.
 pub(super) fn table_at(text: &str) -> Result<(TableId, Reference)> {
-    if let Some((name, when)) = text.split_once('@') {
-        return Ok((table(name)?, Reference::parse(when)?));
+    // In front of the last slash, it is a branch that follows the `@`.
+    let last = text.trim_end_matches('/').rfind('/').unwrap_or_default();
+    let (above, rest) = text.split_at(last);
+    if let Some((name, when)) = rest.split_once('@') {
+        return Ok((table(&format!("{above}{name}"))?, Reference::parse(when)?));
     }
-    match text.find('~') {
+    match rest.find('~') {
         Some(at) => {
-            let (name, back) = text.split_at(at);
+            let (name, back) = text.split_at(last + at);
             Ok((table(name)?, Reference::parse(back)?))
         }
         None => Ok((table(text)?, Reference::NEWEST)),
@@ -100,6 +101,11 @@ mod tests {
         assert_eq!(at("a/b/c@12"), (At::Version(12), 0));
         assert_eq!(at("a/b/c@v12~"), (At::Version(12), 1));
         assert_eq!(at("a/b/c@1970-01-01"), (At::Time(86_399_999), 0));
+        let (id, reference) = table_at("a/b@dev/c@3~1").unwrap();
+        assert_eq!((id.to_string().as_str(), reference.back), ("a/b@dev/c", 1));
+        assert_eq!(table_at("a/b@dev/c.csv").unwrap().0.to_string(), "a/b@dev/c");
+        assert!(matches!(Place::parse("a/b@dev").unwrap(), Place::Super(_)));
+        assert!(Place::parse("a@dev/b").is_err());
         for bad in ["a/b/c@yesterday", "a/b/c@", "a/b/c~x", "a/b~1"] {
             assert!(table_at(bad).is_err(), "{bad}");
         }

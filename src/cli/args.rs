@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cli::branch::{BranchArgs, MergeArgs};
 use crate::config::Flags;
 use crate::error::{Error, Result};
 
@@ -160,6 +161,10 @@ pub(super) enum Command {
     },
     /// Removes old versions, and objects that no version needs; what tables show does not change
     Vacuum(Vacuum),
+    /// Lists, makes or drops branches of a SuperTable; tables on them are SUPER@BRANCH/TABLE
+    Branch(BranchArgs),
+    /// Merges a branch into its SuperTable, table by table; conflicts are printed as CSV
+    Merge(MergeArgs),
     /// Tells why the last writes were refused, and what to do
     Why {
         /// A file below a mount, or ORG/SUPER/TABLE; default: the whole lake

@@ -22,7 +22,7 @@ pub(super) async fn tables_of(lake: &Lake, place: &str) -> Result<Vec<TableId>> 
     match Place::parse(place)? {
         Place::Table(id) => Ok(vec![id]),
         Place::Super(id) => {
-            if !lake.supers(&id.organization).await?.contains(&id.super_name) {
+            if !lake.has_super(&id).await? {
                 return Err(Error::not_found("no such SuperTable").with("name", id));
             }
             Ok(lake.tables(&id).await?.iter().map(|snapshot| snapshot.table.clone()).collect())

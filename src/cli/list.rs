@@ -85,7 +85,7 @@ pub(super) async fn ls(session: &Session, place: &str, console: &mut Console) ->
         }
         Place::Super(id) => {
             let tables = lake.tables(&id).await?;
-            if tables.is_empty() && !lake.supers(&id.organization).await?.contains(&id.super_name) {
+            if tables.is_empty() && !lake.has_super(&id).await? {
                 return Err(Error::not_found("no such SuperTable").with("name", id));
             }
             tables_of(tables.iter().map(|snapshot| TableRow::of(snapshot)).collect(), console)

@@ -4,6 +4,7 @@
 mod address;
 mod args;
 mod backup;
+mod branch;
 mod cat;
 mod catalog;
 mod columns;
@@ -206,6 +207,8 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Show { table } => versions::show(&session, &table, console).await,
         Command::Blame { table } => versions::blame(&session, &table, console).await,
         Command::Diff { from, to } => versions::diff(&session, &from, to.as_deref(), console).await,
+        Command::Branch(branch) => branch::branch(&session, &branch, console).await,
+        Command::Merge(merge) => branch::merge(&session, &merge, console).await,
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
         Command::Catalog { action } => catalog::catalog(&session, &action, console).await,
         Command::Backup { action } => backup::backup(&session, &action, console).await,
@@ -264,6 +267,8 @@ fn completions(shell: clap_complete::Shell, console: &mut Console) -> Result<Exi
 
 #[cfg(test)]
 mod backup_tests;
+#[cfg(test)]
+mod branch_tests;
 #[cfg(test)]
 mod ops_tests;
 #[cfg(test)]

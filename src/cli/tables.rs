@@ -71,7 +71,7 @@ pub(super) fn keys(names: &[String], schema: &Schema) -> Result<Vec<String>> {
 
 /// Makes the SuperTable unless it exists.
 pub(super) async fn ensure_super(lake: &Lake, session: &Session, id: &SuperId) -> Result<()> {
-    if lake.supers(&id.organization).await?.contains(&id.super_name) {
+    if lake.has_super(id).await? {
         return Ok(());
     }
     match lake.create_super(&session.who(), id).await {
@@ -92,7 +92,7 @@ pub(super) async fn drop(session: &Session, drop: &Drop, console: &mut Console) 
             format!("table {id} with {} rows", snapshot.rows())
         }
         Place::Super(id) => {
-            if !lake.supers(&id.organization).await?.contains(&id.super_name) {
+            if !lake.has_super(id).await? {
                 return Err(Error::not_found("no such SuperTable").with("name", id));
             }
             let tables = lake.tables(id).await?.len();

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 
-use super::{Counts, Depth, Finding, Lake, OrgName, Principal, Severity, SuperId, TableId};
+use super::{
+    Counts, Depth, Finding, Lake, OrgName, Principal, Severity, SuperId, SuperName, TableId,
+};
 use crate::access::Permission;
 use crate::clock::now_ms;
 use crate::error::{Error, Result};
 use crate::store::{self, Objects};
-use crate::table::TableReport;
+use crate::table::{TableReport, branches_stored};
 
 /// Tables checked at the same time.
 const TABLES_AT_ONCE: usize = 4;
@@ -33,7 +35,10 @@ impl Scope {
         match self {
             Self::Lake => true,
             Self::Organization(organization) => id.organization == *organization,
-            Self::Super(super_id) => id.super_id() == *super_id,
+            // The branches of a SuperTable belong to it.
+            Self::Super(super_id) => {
+                id.super_id() == *super_id || id.super_id().main() == *super_id
+            }
             Self::Table(table) => id == table,
         }
     }
@@ -102,7 +107,7 @@ impl Lake {
         Ok(match scope {
             Scope::Lake => true,
             Scope::Organization(name) => self.0.catalog.organizations().await?.contains(name),
-            Scope::Super(id) => self.0.catalog.root(id).await?.is_some(),
+            Scope::Super(id) => self.has_super(id).await?,
             Scope::Table(_) => false,
         })
     }
@@ -118,8 +123,13 @@ impl Lake {
         for organization in self.0.catalog.organizations().await? {
             for super_name in self.0.catalog.supers(&organization).await? {
                 let id = SuperId { organization: organization.clone(), super_name };
-                let leaves = self.0.catalog.leaves(&id).await?;
-                tables.extend(leaves.into_iter().map(|(name, _)| id.table(name)));
+                let branches = self.branches_with_transactions(&id).await?;
+                let branches: Result<Vec<SuperId>> =
+                    branches.iter().map(|branch| id.on_branch(branch)).collect();
+                for id in branches?.into_iter().chain([id]) {
+                    let leaves = self.0.catalog.leaves(&id).await?;
+                    tables.extend(leaves.into_iter().map(|(name, _)| id.table(name)));
+                }
             }
         }
         tables.retain(|id| scope.holds(id));
@@ -161,11 +171,14 @@ impl Lake {
 async fn stored_supers(objects: &Objects) -> Result<Vec<SuperId>> {
     let mut supers = Vec::new();
     for organization in store::folders(objects, "").await? {
-        if OrgName::new(&organization).is_err() {
-            continue;
-        }
-        for name in store::folders(objects, &organization).await? {
-            supers.extend(SuperId::parse(&format!("{organization}/{name}")));
+        let Ok(organization) = OrgName::new(&organization) else { continue };
+        for name in store::folders(objects, organization.as_str()).await? {
+            let Ok(super_name) = SuperName::new(&name) else { continue };
+            let id = SuperId { organization: organization.clone(), super_name };
+            for branch in branches_stored(objects, &id).await? {
+                supers.push(id.on_branch(&branch)?);
+            }
+            supers.push(id);
         }
     }
     Ok(supers)

@@ -25,7 +25,7 @@ impl Lake {
         if self.0.catalog.root(&id.super_id()).await?.is_none() {
             return Err(Error::not_found("there is no such SuperTable").with("table", id));
         }
-        if id.simple_name.as_str() == id.super_name.as_str() {
+        if id.simple_name.as_str() == id.super_name.main().as_str() {
             return Err(Error::invalid(
                 "a table must not have the name of its SuperTable (the library reads that name \
                  as the union of all tables)",
@@ -122,6 +122,13 @@ impl Lake {
     ) -> Result<Arc<Snapshot>> {
         self.allow(who, from, Permission::Write).await?;
         self.allow(who, to, Permission::Write).await?;
+        if let Some(id) = [from, to].into_iter().find(|id| id.super_id().branch().is_some()) {
+            // Files of one side would stand in the folder of the other (adr/0013).
+            return Err(Error::unsupported(
+                "tables of a branch keep their names: copy the table, then drop the old one",
+            )
+            .with("table", id));
+        }
         let detail = serde_json::json!({"to": to.to_string()});
         let audit = self.event(who, from, "table_rename", detail);
         let lineage = self.lineage(who, "rename", &from.to_string());

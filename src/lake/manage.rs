@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use super::{Lake, Principal, TableId};
 use crate::access::Permission;
 use crate::config::Manage;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::table::{COMPACT, CompactSettings, Compacted, VACUUM, VacuumSettings, Vacuumed};
 use crate::telemetry;
 
@@ -23,6 +23,12 @@ impl Lake {
         settings: &CompactSettings,
     ) -> Result<Compacted> {
         self.allow(who, id, Permission::Write).await?;
+        if id.super_id().branch().is_some() {
+            return Err(Error::unsupported(
+                "branches are not compacted: that would copy the data of the SuperTable",
+            )
+            .with("table", id));
+        }
         let detail = serde_json::json!({"table": id.simple_name.as_str(), "role_name": who.role});
         let audit = self.event(who, id, "table_compact", detail);
         let lineage = self.lineage(who, COMPACT, "");
@@ -115,6 +121,9 @@ impl Lake {
 
     /// Notes a table for the next look.
     pub(super) fn was_written(&self, id: &TableId) {
+        if id.super_id().branch().is_some() {
+            return;
+        }
         let mut written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.insert(id.clone());
     }

@@ -73,6 +73,9 @@ impl Lake {
     /// `AlreadyExists`, `ReadOnly`, `Unavailable`.
     pub async fn create_super(&self, who: &Principal, id: &SuperId) -> Result<()> {
         writable(who)?;
+        if id.branch().is_some() {
+            return Err(no_super(id));
+        }
         let created = self.0.catalog.create_super(id, now_ms(&*self.0.clock)).await;
         self.0.listings.changed();
         if created? {
@@ -84,9 +87,19 @@ impl Lake {
     /// Drops an empty SuperTable.
     ///
     /// # Errors
-    /// `Conflict` if it holds tables, `Denied`, `ReadOnly`, `Unavailable`.
+    /// `Conflict` if it holds tables or has branches, `Denied`, `ReadOnly`, `Unavailable`.
     pub async fn drop_super(&self, who: &Principal, id: &SuperId) -> Result<()> {
         self.allow_super(who, id, Permission::Write).await?;
+        if id.branch().is_some() {
+            return Err(no_super(id));
+        }
+        let branches = self.0.catalog.branches(id).await?;
+        if !branches.is_empty() {
+            let what = "the SuperTable has branches: drop them first";
+            return Err(Error::new(ErrorKind::Conflict, what)
+                .with("super", id)
+                .with("branches", branches.join(", ")));
+        }
         let removed = self.0.catalog.remove_super(id).await;
         self.0.listings.changed();
         if removed? {
@@ -116,6 +129,11 @@ impl Lake {
         }
         Ok(snapshots)
     }
+}
+
+fn no_super(id: &SuperId) -> Error {
+    Error::invalid("this is a branch: it is made and dropped by `mountable branch`")
+        .with("name", id)
 }
 
 fn writable(who: &Principal) -> Result<()> {

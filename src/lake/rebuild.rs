@@ -47,7 +47,8 @@ impl Lake {
         let supers: BTreeSet<SuperId> = tables.iter().map(super::TableId::super_id).collect();
         for id in supers {
             self.allow_super(who, &id, Permission::Write).await?;
-            if self.0.catalog.root(&id).await?.is_some() {
+            if id.branch().is_some() || self.0.catalog.root(&id).await?.is_some() {
+                // A branch is there again when one of its tables is.
                 continue;
             }
             if mode == Rebuild::Do {
@@ -58,6 +59,12 @@ impl Lake {
         for id in tables {
             let done = Box::pin(self.table(&id).rebuild(mode)).await;
             let done = done.map_err(|error| error.with("table", &id))?;
+            if mode == Rebuild::Do && id.super_id().branch().is_some() {
+                let there = self.0.catalog.leaf(&id).await?.is_some() || done.trashed > 0;
+                if there && self.register_branch(who, &id.super_id(), "rebuilt").await? {
+                    all.supers.push(id.super_id().to_string());
+                }
+            }
             self.forget(&id);
             if done.named.is_none() && done.moved.is_none() && done.trashed == 0 {
                 all.sound += 1;

@@ -29,9 +29,27 @@ pub fn probe(now_ms: i64, hex: &str) -> String {
     format!(".mountable/probe_{now_ms}_{hex}")
 }
 
-/// Folder of a SuperTable.
+/// Folder of a SuperTable, or of a branch of it.
 pub fn super_location(id: &SuperId) -> String {
-    format!("{}/{}", id.organization, id.super_name)
+    match id.branch() {
+        None => format!("{}/{}", id.organization, id.super_name),
+        Some(branch) => format!("{}/{branch}", branches(id)),
+    }
+}
+
+/// Folder of a SuperTable's branches.
+pub fn branches(id: &SuperId) -> String {
+    format!("{}/{}/.branches", id.organization, id.super_name.main())
+}
+
+/// Folder of a branch for the lists of what was dropped with earlier branches of its name.
+pub fn ended_branches(id: &SuperId) -> String {
+    format!("{}/ended", super_location(id))
+}
+
+/// A new list of what was dropped with a branch.
+pub fn ended_branch(id: &SuperId, now_ms: i64, hex: &str) -> String {
+    format!("{}/{now_ms}_{hex}_ended.json", ended_branches(id))
 }
 
 /// Folder of a SuperTable's tables.
@@ -41,7 +59,7 @@ pub fn tables(id: &SuperId) -> String {
 
 /// Folder of a table: `{org}/{sup}/tables/{t}`, the `location` of its snapshots.
 pub fn table_location(table: &TableId) -> String {
-    format!("{}/{}/tables/{}", table.organization, table.super_name, table.simple_name)
+    format!("{}/{}", tables(&table.super_id()), table.simple_name)
 }
 
 /// A new data file. `hex` are 16 random hexadecimal digits, `now_ms` is the time of the write.
@@ -198,6 +216,13 @@ mod tests {
         let stats = format!("stats/{day}/hour=09/{MS}_{HEX}_stats.parquet");
         check(stats_file(&table(), MS, HEX), &stats);
         check(bootstrap_snapshot(&table(), MS, HEX), &format!("snapshots/{MS}_{HEX}_tables.json"));
+    }
+
+    #[test]
+    fn a_branch_lies_in_a_folder_that_no_table_can_have() {
+        let table = TableId::parse("acme/shop@dev/orders").expect("valid id");
+        assert_eq!(table_location(&table), "acme/shop/.branches/dev/tables/orders");
+        assert!(super::super::object_path(&table_location(&table)).is_ok());
     }
 
     #[test]

@@ -26,6 +26,11 @@ use crate::table::widen;
 
 /// Name of our member of a document.
 pub const MEMBER: &str = "mountable";
+/// Member of all snapshots of a table on a branch: the path of the first one, which shows what was
+/// branched off.
+pub(crate) const FORK: &str = "fork";
+/// Members that every later document carries on.
+const CARRIED: [&str; 2] = [HISTORY_BEGINS, FORK];
 /// Version of that member's form.
 const FORMAT: u64 = 1;
 
@@ -517,9 +522,10 @@ fn member_out(new: &NewDocument<'_>) -> Result<Value> {
         if !new.lineage.members.is_empty() {
             member.insert("members".to_owned(), json!(new.lineage.members));
         }
-        let begins = new.base.and_then(|base| carried_text(base, HISTORY_BEGINS));
-        if let Some(begins) = begins {
-            member.insert(HISTORY_BEGINS.to_owned(), begins.into());
+        for name in CARRIED {
+            if let Some(text) = new.base.and_then(|base| carried_text(base, name)) {
+                member.insert(name.to_owned(), text.into());
+            }
         }
         if new.generation != Generation::G4 {
             member.insert("generation".to_owned(), new.generation.name().into());

@@ -22,6 +22,7 @@ mod commit;
 mod compact;
 mod documents;
 mod edits;
+mod fork;
 mod generation;
 mod group;
 mod heal;
@@ -62,6 +63,7 @@ pub use changeset::{
 pub(crate) use check::age_text;
 pub use check::{Counts, Depth, Finding, Severity, TableReport};
 pub use compact::{COMPACT, CompactSettings, Compacted};
+pub(crate) use fork::{branches_stored, end_branch};
 pub use generation::{Generation, SystemColumns};
 pub use json::parse_object;
 pub use layout::{Layout, Piece};

@@ -162,6 +162,9 @@ fn table_of(path: &str) -> Option<TableId> {
         [organization, super_name, "tables", table, ..] => {
             TableId::parse(&format!("{organization}/{super_name}/{table}")).ok()
         }
+        [organization, super_name, ".branches", branch, "tables", table, ..] => {
+            TableId::parse(&format!("{organization}/{super_name}@{branch}/{table}")).ok()
+        }
         _ => None,
     }
 }

@@ -39,7 +39,7 @@ impl Table {
     }
 
     /// A rule that SuperTable 2.0 keeps under the table's name would be lost.
-    async fn check_rename(&self, tip: &Snapshot) -> Result<()> {
+    pub(crate) async fn check_rename(&self, tip: &Snapshot) -> Result<()> {
         let ruled = tip.generation.is_without_row_ids() && self.shows_newest_only().await?;
         if ruled {
             return Err(Error::unsupported(

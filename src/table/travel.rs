@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::catalog::AuditFields;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store;
 use crate::table::Table;
 use crate::table::commit::{NextDocument, Published};
 use crate::table::layout::Layout;
@@ -49,6 +50,16 @@ impl Table {
         lineage: Lineage,
         audit: Vec<AuditFields>,
     ) -> Result<CommitOutcome> {
+        let own = store::layout::check_within(&self.id, &to.path).is_ok();
+        if !own && self.id.super_id().branch().is_some() {
+            // A vacuum of the table that it was branched off may be removing what it names.
+            return Err(Error::unsupported(
+                "the version is older than the branch: copy its text (`.at/VERSION/TABLE.csv`, or \
+                 `mountable cat` into `mountable load --mode replace`)",
+            )
+            .with("table", &self.id)
+            .with("version", to.version));
+        }
         let lease = self.lock().await?;
         let hold = Hold::of(&lease);
         let done = Box::pin(self.go_back_locked(to, self.named(lineage), audit, &hold)).await;

@@ -121,6 +121,10 @@ impl Table {
         audit: Vec<AuditFields>,
     ) -> Result<Vacuumed> {
         let mut head = self.head(Look::Closely).await?.ok_or_else(|| self.no_table())?;
+        if self.id.super_id().branch().is_some() {
+            return Err(Error::unsupported("branches are not vacuumed: merge them and drop them")
+                .with("table", &self.id));
+        }
         if head.tip.generation.is_without_row_ids() {
             // Their library follows names of its own, and knows no stubs.
             return Err(Error::unsupported("tables of SuperTable before 2.3 are not vacuumed")
@@ -181,6 +185,7 @@ impl Table {
                 contents.note(&*self.load(merged).await?, &mut old);
             }
         }
+        kept.extend(self.needed_by_branches().await?);
         for path in self.kept_snapshots(&survey, &gone, &sweep.expired) {
             contents.note(&*self.load(&path).await?, &mut kept);
         }

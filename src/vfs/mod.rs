@@ -12,6 +12,7 @@ use bytes::Bytes;
 mod attr;
 mod away;
 mod base;
+mod branches;
 mod changing;
 mod chunks;
 mod compared;
@@ -48,6 +49,7 @@ mod staged;
 mod tables;
 mod text;
 mod timer;
+mod transactions;
 mod tree;
 mod verdict;
 

@@ -83,7 +83,7 @@ impl Vfs {
                 None => Err(FsError::Stale),
             },
             node if node.is_directory() == Some(false) => Err(FsError::NotDirectory),
-            Node::At(_) | Node::AtVersion(..) | Node::Diff(_) | Node::Gateway => {
+            Node::At(_) | Node::AtVersion(..) | Node::Diff(_) | Node::TxDiff(_) | Node::Gateway => {
                 Err(FsError::new(ErrorKind::ReadOnly, "this directory is read-only"))
             }
             _ => Ok(node),
@@ -113,7 +113,8 @@ impl Vfs {
                 _ => {}
             }
         }
-        if matches!(node, Node::Trash(_) | Node::Rejected(_)) {
+        let no_files = matches!(node, Node::Branches(_) | Node::Transactions(_));
+        if no_files || matches!(node, Node::Trash(_) | Node::Rejected(_)) {
             return Err(FsError::new(ErrorKind::Unsupported, "files cannot be made here"));
         }
         let (set, verifier) = match mode {
@@ -246,6 +247,14 @@ impl Vfs {
                     return self.entry(caller, &Node::Super(id)).await;
                 }
                 refuse_visible(name)?;
+            }
+            Node::Branches(main) => {
+                let id = self.make_branch(&who, main, text).await?;
+                return self.entry(caller, &Node::Super(id)).await;
+            }
+            Node::Transactions(main) => {
+                let id = self.begin_transaction(caller, main, text).await?;
+                return self.entry(caller, &Node::Super(id)).await;
             }
             Node::Super(_) => {}
             Node::Scratch(_) => self.check_names(caller, &node)?,
@@ -402,7 +411,10 @@ impl Vfs {
                         return Err(FsError::NotEmpty);
                     }
                 }
-                self.lake.drop_super(&who, &id).await
+                match id.branch() {
+                    Some(_) => self.remove_branch(&who, &id).await?,
+                    None => self.lake.drop_super(&who, &id).await,
+                }
             }
             Node::Org(org) => self.lake.remove_organization(&who, &org).await,
             _ => {

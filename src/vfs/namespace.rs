@@ -1,7 +1,7 @@
 //! The path grammar: which names exist in which directory of the mounted tree (semantics
 //! section 1). Pure; whether a lake object exists is asked elsewhere.
 
-use crate::lake::{OrgName, SimpleName, SuperId, SuperName, TableId};
+use crate::lake::{BranchName, OrgName, SimpleName, SuperId, SuperName, TableId};
 
 /// Longest file name, in bytes.
 pub(super) const NAME_BYTES_MAX: usize = 255;
@@ -47,6 +47,16 @@ pub(super) enum Node {
     Trash(SuperId),
     /// `<super>/.trash/<name>.csv`.
     TrashFile(SuperId, String),
+    /// `<super>/.branches/`; in it a branch is a [`Node::Super`].
+    Branches(SuperId),
+    /// `<super>/.tx/`; in it a transaction is a [`Node::Super`].
+    Transactions(SuperId),
+    /// A file of a transaction that does or tells something.
+    TxFile(SuperId, TxFile),
+    /// `<transaction>/.diff/`.
+    TxDiff(SuperId),
+    /// `<transaction>/.diff/<table>.csv`: what the transaction changed.
+    TxDiffFile(TableId),
     /// `<super>/errors.csv`: refusals that belong to no table.
     SuperErrors(SuperId),
     /// A scratch file, directory or link.
@@ -131,6 +141,47 @@ impl AboutFile {
     }
 }
 
+/// Files of a transaction beside its tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum TxFile {
+    /// Finds out whether it could be committed.
+    Test,
+    /// Commits it.
+    Commit,
+    /// Throws it away.
+    Abort,
+    /// What a commit would do.
+    Log,
+}
+
+impl TxFile {
+    /// All, in no order that anybody sees but the last: only the log is listed.
+    pub(super) const ALL: [Self; 4] = [Self::Test, Self::Commit, Self::Abort, Self::Log];
+
+    /// File name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Test => ".test",
+            Self::Commit => ".commit",
+            Self::Abort => ".abort",
+            Self::Log => "test.log",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|file| file.name() == name)
+    }
+}
+
+/// What a name in the directory of a transaction is, beside what it is in that of a SuperTable.
+pub(super) fn transaction_child(id: &SuperId, name: &str) -> Option<Node> {
+    id.branch()?.as_transaction()?;
+    match name {
+        ".diff" => Some(Node::TxDiff(id.clone())),
+        name => TxFile::named(name).map(|file| Node::TxFile(id.clone(), file)),
+    }
+}
+
 /// What a name in a SuperTable directory can be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SuperChild {
@@ -140,6 +191,10 @@ pub(super) enum SuperChild {
     About(SimpleName),
     /// `.trash`.
     Trash,
+    /// `.branches`.
+    Branches,
+    /// `.tx`.
+    Transactions,
     /// Only scratch files have such names.
     Scratch,
     /// Looks like a table but cannot be one: refused rather than kept as scratch, because a user
@@ -152,6 +207,12 @@ pub(super) fn super_child(name: &[u8]) -> SuperChild {
     let Ok(text) = std::str::from_utf8(name) else { return SuperChild::Scratch };
     if text == ".trash" {
         return SuperChild::Trash;
+    }
+    if text == ".branches" {
+        return SuperChild::Branches;
+    }
+    if text == ".tx" {
+        return SuperChild::Transactions;
     }
     if let Some(stem) = text.strip_suffix(".csv") {
         return match SimpleName::new(stem) {
@@ -194,6 +255,11 @@ impl Node {
             Self::DiffFile(id, old, new) => format!("diff-file:{id}:{old}..{new}"),
             Self::Trash(id) => format!("trash:{id}"),
             Self::TrashFile(id, name) => format!("trash-file:{id}:{name}"),
+            Self::Branches(id) => format!("branches:{id}"),
+            Self::Transactions(id) => format!("transactions:{id}"),
+            Self::TxFile(id, file) => format!("tx-file:{id}:{}", file.name()),
+            Self::TxDiff(id) => format!("tx-diff:{id}"),
+            Self::TxDiffFile(table) => format!("tx-diff-file:{table}"),
             Self::SuperErrors(id) => format!("super-errors:{id}"),
             Self::Scratch(id) => format!("scratch:{id}"),
         }
@@ -247,6 +313,14 @@ impl Node {
                 let (id, name) = rest.split_once(':')?;
                 Self::TrashFile(SuperId::parse(id).ok()?, name.to_owned())
             }
+            "branches" => Self::Branches(SuperId::parse(rest).ok()?),
+            "transactions" => Self::Transactions(SuperId::parse(rest).ok()?),
+            "tx-file" => {
+                let (id, name) = rest.split_once(':')?;
+                Self::TxFile(SuperId::parse(id).ok()?, TxFile::named(name)?)
+            }
+            "tx-diff" => Self::TxDiff(SuperId::parse(rest).ok()?),
+            "tx-diff-file" => Self::TxDiffFile(table()?),
             "super-errors" => Self::SuperErrors(SuperId::parse(rest).ok()?),
             "scratch" => Self::Scratch(rest.parse().ok()?),
             _ => return None,
@@ -258,7 +332,11 @@ impl Node {
         Some(match self {
             Self::Root | Self::Readme | Self::Control | Self::Gateway | Self::Org(_) => Self::Root,
             Self::GatewayFile(_) => Self::Gateway,
-            Self::Super(id) => Self::Org(id.organization.clone()),
+            Self::Super(id) => match id.branch() {
+                Some(branch) if branch.as_transaction().is_some() => Self::Transactions(id.main()),
+                Some(_) => Self::Branches(id.main()),
+                None => Self::Org(id.organization.clone()),
+            },
             Self::Table(id) | Self::About(id) => Self::Super(id.super_id()),
             Self::AboutFile(id, _) | Self::Rejected(id) | Self::At(id) | Self::Diff(id) => {
                 Self::About(id.clone())
@@ -267,7 +345,13 @@ impl Node {
             Self::RejectedFile(id, _) => Self::Rejected(id.clone()),
             Self::AtVersion(id, _) => Self::At(id.clone()),
             Self::AtFile(id, version) => Self::AtVersion(id.clone(), *version),
-            Self::Trash(id) | Self::SuperErrors(id) => Self::Super(id.clone()),
+            Self::Trash(id)
+            | Self::Branches(id)
+            | Self::Transactions(id)
+            | Self::TxFile(id, _)
+            | Self::TxDiff(id)
+            | Self::SuperErrors(id) => Self::Super(id.clone()),
+            Self::TxDiffFile(table) => Self::TxDiff(table.super_id()),
             Self::TrashFile(id, _) => Self::Trash(id.clone()),
             Self::Scratch(_) => return None,
         })
@@ -286,10 +370,22 @@ impl Node {
             | Self::At(_)
             | Self::AtVersion(..)
             | Self::Diff(_)
+            | Self::Branches(_)
+            | Self::Transactions(_)
+            | Self::TxDiff(_)
             | Self::Trash(_) => Some(true),
             _ => Some(false),
         }
     }
+}
+
+/// Reads a directory name as a branch of a SuperTable.
+pub(super) fn branch_of(main: &SuperId, name: &[u8]) -> Option<SuperId> {
+    let branch = BranchName::new(std::str::from_utf8(name).ok()?).ok()?;
+    if branch.as_transaction().is_some() {
+        return None;
+    }
+    main.on_branch(&branch).ok()
 }
 
 /// Reads a directory name as a SuperTable of `organization`.
@@ -308,6 +404,7 @@ mod tests {
         assert_eq!(super_child(b"orders.csv"), SuperChild::Table(simple("orders")));
         assert_eq!(super_child(b"orders"), SuperChild::About(simple("orders")));
         assert_eq!(super_child(b".trash"), SuperChild::Trash);
+        assert_eq!(super_child(b".branches"), SuperChild::Branches);
         for scratch in [
             &b"sedAbC123"[..],
             b".orders.csv.swp",
@@ -353,6 +450,13 @@ mod tests {
             Node::Trash(table.super_id()),
             Node::TrashFile(table.super_id(), "orders.20261121".to_owned()),
             Node::SuperErrors(table.super_id()),
+            Node::Branches(table.super_id()),
+            Node::Transactions(table.super_id()),
+            Node::TxFile(SuperId::parse("acme/shop@tx.a").expect("valid"), TxFile::Commit),
+            Node::TxDiff(SuperId::parse("acme/shop@tx.a").expect("valid")),
+            Node::TxDiffFile(TableId::parse("acme/shop@tx.a/orders").expect("valid")),
+            Node::Super(SuperId::parse("acme/shop@dev").expect("valid")),
+            Node::Table(TableId::parse("acme/shop@dev/orders").expect("valid")),
             Node::Scratch(12),
         ];
         for node in nodes {

@@ -21,6 +21,11 @@ enum Place {
     Other,
 }
 
+/// Whether one of two tables is on a branch, where tables keep their names.
+fn on_branch(from: &TableId, to: &TableId) -> bool {
+    [from, to].iter().any(|table| table.super_id().branch().is_some())
+}
+
 impl Vfs {
     pub(super) async fn rename_name(
         &self,
@@ -31,6 +36,9 @@ impl Vfs {
         let from_dir = self.writable_directory(caller, from.0, from.1)?;
         let to_dir = self.writable_directory(caller, to.0, to.1)?;
         check_name(to.1)?;
+        if matches!(to_dir, Node::Branches(_) | Node::Transactions(_)) {
+            return Err(FsError::CrossDevice);
+        }
         if from.0.inode == to.0.inode && from.1 == to.1 {
             self.find(caller, from.0, from.1).await?;
             return Ok(());
@@ -69,6 +77,10 @@ impl Vfs {
             }
             (Place::Trashed(super_id, name), Place::Slot(slot)) => {
                 let who = self.principal(caller);
+                let dropped = &self.lake.trashed(&who, &super_id, &name).await?.table;
+                if *dropped != slot.table && on_branch(dropped, &slot.table) {
+                    return Err(FsError::CrossDevice);
+                }
                 let restored = self.lake.restore_table(&who, &super_id, &name).await?;
                 self.forget(&slot);
                 if restored.table != slot.table {
@@ -275,6 +287,10 @@ impl Vfs {
         if target_taken || displaced {
             return self.save_table_onto(caller, from, to).await;
         }
+        if on_branch(&from.table, &to.table) {
+            // `mv` copies the rows then, and drops the old table.
+            return Err(FsError::CrossDevice);
+        }
         let _from = from.changing.lock().await;
         self.flush_all(from).await?;
         let who = self.principal(caller);
@@ -335,7 +351,7 @@ impl Vfs {
 
     /// Commits what any client has staged for a table that is about to leave its name. The caller
     /// holds the slot.
-    async fn flush_all(&self, slot: &Arc<Slot>) -> FsResult<()> {
+    pub(super) async fn flush_all(&self, slot: &Arc<Slot>) -> FsResult<()> {
         let keys: Vec<EditKey> = slot.state().edits.keys().cloned().collect();
         for key in keys {
             self.flush(slot, &key, Trigger::Certain).await?;

@@ -16,7 +16,7 @@ use super::text::Frozen;
 use super::tree::Attributes;
 use super::{
     Attr, Caller, Changed, CreateMode, DirPage, Entry, FileSystem, FileTime, FsError, FsResult,
-    FsStat, Handle, Hint, Moved, PreAttr, ReadReply, SetAttr, Special, Stability, Verifier,
+    FsStat, Handle, Hint, Moved, PreAttr, ReadReply, SetAttr, SetTime, Special, Stability, Verifier,
     WriteReply,
 };
 use crate::error::{Error, ErrorKind};
@@ -82,6 +82,11 @@ impl Vfs {
             // The lake's own directories and files: times and modes are not kept, and asking for
             // them is no reason to fail a `cp -p` or `touch`.
             Node::Control | Node::AboutFile(..) => Ok(()),
+            // A truncation comes before what is written; `touch` sets times.
+            Node::TxFile(id, file) if set.size.is_none() && set.mtime != SetTime::Keep => {
+                self.transact(caller, id, *file).await
+            }
+            Node::TxFile(..) => Ok(()),
             node if node.is_directory() == Some(true) => Ok(()),
             _ => Err(FsError::new(ErrorKind::ReadOnly, "this file is read-only")),
         }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::attr::{self, FSID_REPEATED};
 use super::gateway::Vfs;
 use super::namespace::{
-    AboutFile, GatewayFile, NAME_BYTES_MAX, Node, SuperChild, super_child, super_of,
+    AboutFile, GatewayFile, NAME_BYTES_MAX, Node, SuperChild, TxFile, super_child, super_of,
+    transaction_child,
 };
 use super::permit;
 use super::slot::Slot;
@@ -72,6 +73,11 @@ impl Vfs {
             node if node.is_directory() == Some(true) => {
                 let mut attr =
                     attr::directory(self.owner, inode, writable, self.directory_time(inode));
+                if matches!(node, Node::TxDiff(_)) {
+                    attr.mode = 0o555;
+                }
+                // Branches are of the same file system: a client does not remove a directory where
+                // it crosses from one to another.
                 if matches!(node, Node::At(_) | Node::AtVersion(..) | Node::Diff(_)) {
                     attr.mode = 0o555;
                     attr.fsid = FSID_REPEATED;
@@ -187,14 +193,22 @@ impl Vfs {
                 let refused = !self.lake.super_refusals(id, 1).await?.is_empty();
                 refused.then(|| Node::SuperErrors(id.clone()))
             }
+            Node::Super(id) if transaction_child(id, text).is_some() => transaction_child(id, text),
             Node::Super(id) => match super_child(name) {
+                SuperChild::Transactions if id.branch().is_none() => {
+                    Some(Node::Transactions(id.clone()))
+                }
                 SuperChild::Trash => Some(Node::Trash(id.clone())),
+                SuperChild::Branches if id.branch().is_none() => Some(Node::Branches(id.clone())),
                 SuperChild::About(simple) => {
                     let table = id.table(simple);
                     self.exists(caller, &table).await?.then_some(Node::About(table))
                 }
                 _ => None,
             },
+            Node::Branches(_) | Node::Transactions(_) | Node::TxDiff(_) => {
+                self.branch_child(caller, dir, text).await?
+            }
             Node::About(table) => self.about_child(table, text),
             Node::At(table) => self.at_child(caller, table, text).await?,
             Node::AtVersion(table, version) => {
@@ -454,6 +468,9 @@ impl Vfs {
                 let file = Node::AtFile(table.clone(), *version);
                 vec![(format!("{}.csv", table.simple_name), file)]
             }
+            Node::Branches(_) | Node::Transactions(_) | Node::TxDiff(_) => {
+                self.branch_names(node).await?
+            }
             Node::Trash(id) => {
                 let names = self.lake.trash(id).await?.into_iter();
                 let file = |name: String| Node::TrashFile(id.clone(), name);
@@ -487,6 +504,9 @@ impl Vfs {
                 let name = format!("{}.csv", slot.table.simple_name).into_bytes();
                 names.entry(name).or_insert(Child::Table(slot, None));
             }
+        }
+        if let Some(log) = transaction_child(id, TxFile::Log.name()) {
+            names.entry(TxFile::Log.name().into()).or_insert(Child::Node(log));
         }
         if listing.refused {
             let errors = Child::Node(Node::SuperErrors(id.clone()));

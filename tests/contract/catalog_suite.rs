@@ -531,6 +531,39 @@ pub(crate) async fn trash_is_listed_in_order(one: &SharedCatalog, two: &SharedCa
     assert_eq!(two.trash(&super_id("acme/other")).await.expect("trash"), Vec::<String>::new());
 }
 
+pub(crate) async fn a_branch_is_seen_by_its_own_name_only(
+    one: &SharedCatalog,
+    two: &SharedCatalog,
+) {
+    let (main, branch) = (super_id("a/shop"), super_id("a/shop@dev"));
+    assert!(one.create_super(&main, 7).await.expect("create"));
+    let entry = DocKey::Branch(main.clone(), "dev".to_owned());
+    let root = DocKey::BranchRoot(branch.clone());
+    for key in [&root, &entry] {
+        assert!(one.put_doc(key, Expected::Absent, r#"{"version":0}"#.into()).await.expect("put"));
+    }
+    put(one, &table("a/shop@dev/t"), "leaf").await;
+    let merged = DocKey::Merged(table("a/shop@dev/t"));
+    assert!(one.put_doc(&merged, Expected::Any, "{}".into()).await.expect("put"));
+    assert_eq!(two.branches(&main).await.expect("branches"), ["dev"]);
+    assert_eq!(two.branches(&branch).await.expect("branches"), ["dev"], "of the SuperTable");
+    assert_eq!(two.branches(&super_id("a/shop2")).await.expect("branches"), Vec::<String>::new());
+    assert_eq!(supers(two, "a").await, ["shop"]);
+    assert_eq!(two.leaves(&main).await.expect("leaves"), []);
+    assert_eq!(two.leaves(&branch).await.expect("leaves").len(), 1);
+    assert!(two.root(&branch).await.expect("root").is_some());
+    // Roles are those of the SuperTable.
+    assert!(two.role(&branch, "superadmin").await.expect("role").is_some());
+    assert!(!one.remove_super(&branch).await.expect("remove"), "it holds a table");
+    let gone = one.swap(swap(&table("a/shop@dev/t"), Some(&"leaf".into()), None)).await;
+    assert!(matches!(gone, Ok(SwapOutcome::Swapped { .. })));
+    assert!(one.remove_super(&branch).await.expect("remove"));
+    assert_eq!(two.doc(&merged).await.expect("doc"), None);
+    assert_eq!(two.root(&branch).await.expect("root"), None);
+    assert!(two.root(&main).await.expect("root").is_some());
+    assert!(two.role(&main, "superadmin").await.expect("role").is_some());
+}
+
 pub(crate) async fn logs_keep_their_newest_entries(one: &SharedCatalog, two: &SharedCatalog) {
     let id = table("acme/shop/orders");
     let log = LogKey::TableRefusals(id.clone());

@@ -168,6 +168,7 @@ every_catalog!(
     row_ids_stay_above_the_floor_after_a_roll_back,
     documents_are_replaced_only_from_what_was_expected,
     trash_is_listed_in_order,
+    a_branch_is_seen_by_its_own_name_only,
     logs_keep_their_newest_entries,
     audit_events_of_any_text_are_taken,
     roles_are_found_without_regard_to_case,

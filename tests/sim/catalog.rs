@@ -114,6 +114,9 @@ fn doc_key(key: &DocKey) -> String {
         DocKey::TableConfig(table) => format!("config {table}"),
         DocKey::SchemaDocument(table) => format!("schema {table}"),
         DocKey::RowIdCounter(table) => format!("row ids {table}"),
+        DocKey::Branch(id, name) => format!("branch {id} {name}"),
+        DocKey::BranchRoot(id) => format!("branch root {id}"),
+        DocKey::Merged(table) => format!("merged {table}"),
     }
 }
 
@@ -316,6 +319,11 @@ impl Catalog for SimCatalog {
     async fn trash(&self, id: &SuperId) -> Result<Vec<String>> {
         let id = id.to_string();
         self.get("trash", move |s| s.trash.get(&id).cloned().unwrap_or_default()).await
+    }
+
+    async fn branches(&self, _: &SuperId) -> Result<Vec<String>> {
+        // Nobody makes branches here.
+        Ok(Vec::new())
     }
 
     async fn append(&self, log: &LogKey, entries: &[Bytes], keep: usize) -> Result<()> {

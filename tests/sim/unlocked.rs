@@ -94,6 +94,10 @@ impl Catalog for Unlocked {
         self.0.trash(id).await
     }
 
+    async fn branches(&self, id: &SuperId) -> Result<Vec<String>> {
+        self.0.branches(id).await
+    }
+
     async fn append(&self, log: &LogKey, entries: &[Bytes], keep: usize) -> Result<()> {
         self.0.append(log, entries, keep).await
     }

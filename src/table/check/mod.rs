@@ -111,7 +111,8 @@ impl Table {
         };
         check.objects();
         check.broken();
-        check.wanted.extend(survey.stubs.iter().cloned());
+        check.wanted.extend(survey.stubs.iter().chain(&survey.gone).cloned());
+        check.wanted.extend(self.needed_by_branches().await.unwrap_or_default());
         let mut contents = Contents::default();
         for life in &survey.lives {
             check.chain(life, &mut contents).await?;

@@ -12,6 +12,7 @@ use crate::store::{self, layout::SnapshotName};
 use crate::table::Table;
 use crate::table::codec;
 use crate::table::documents::{End, Mark, RENAMED, Stub};
+use crate::table::fork::FORKED;
 use crate::table::json;
 use crate::table::snapshot::Snapshot;
 
@@ -50,6 +51,8 @@ pub(crate) struct Life {
 pub(crate) enum Origin {
     /// As a new table.
     Created,
+    /// On a branch, as a version of another table was.
+    Forked,
     /// By a rename that happened: the mark behind the old name's tip says so.
     Renamed,
     /// By a rename that never happened, or was undone.
@@ -91,6 +94,8 @@ pub(crate) struct Survey {
     pub(crate) lost: Vec<Foreign>,
     /// Stubs of other writers' snapshots that were vacuumed.
     pub(crate) stubs: Vec<String>,
+    /// Snapshots and marks of tables that were dropped with their branch.
+    pub(crate) gone: Vec<String>,
     /// Objects among the snapshots that cannot be read.
     pub(crate) broken: Vec<(String, Error)>,
 }
@@ -121,6 +126,7 @@ impl Table {
     pub(crate) async fn survey(&self) -> Result<Survey> {
         let mut survey = Survey { objects: self.objects().await?, ..Survey::default() };
         let mut roots = Vec::new();
+        let ended = self.ended_roots().await?;
         let mut foreign: HashMap<String, Foreign> = HashMap::new();
         for path in survey.objects.keys() {
             if !matches!(store::layout::snapshot_name(path), Some(SnapshotName::Timed(_))) {
@@ -146,11 +152,16 @@ impl Table {
         }
         roots.sort_by_key(|(root, _)| (root.committed_ms, root.path.clone()));
         for (root, stubs) in roots {
+            let has_ended = ended.contains(&root.path);
             let origin = match stubs.is_empty() {
                 true => self.origin(&root).await?,
                 false => Origin::Vacuumed,
             };
             self.follow(root, origin, stubs, &mut survey).await?;
+            if has_ended && let Some(life) = survey.lives.pop() {
+                // It went with its branch; what it names may be gone.
+                survey.gone.extend(life.steps.into_iter().chain(life.marks));
+            }
         }
         self.follow_rest(&mut survey).await?;
         attach_foreign(&mut survey, foreign);
@@ -275,7 +286,7 @@ impl Table {
         for life in &survey.lives {
             known.extend(life.steps.iter().chain(&life.marks).cloned());
         }
-        known.extend(survey.stubs.iter().cloned());
+        known.extend(survey.stubs.iter().chain(&survey.gone).cloned());
         known.extend(survey.broken.iter().map(|(path, _)| path.clone()));
         let mut rest: Vec<(u64, String)> = survey
             .objects
@@ -304,8 +315,10 @@ impl Table {
     }
 
     async fn origin(&self, root: &Snapshot) -> Result<Origin> {
-        if codec::own_text(&root.document, "root").is_none() {
-            return Ok(Origin::Created);
+        match codec::own_text(&root.document, "root") {
+            None => return Ok(Origin::Created),
+            Some(FORKED) => return Ok(Origin::Forked),
+            Some(_) => {}
         }
         let Some(previous) = &root.previous else { return Ok(Origin::NeverRenamed) };
         let mark = store::layout::successor(previous, root.version);
