@@ -11,7 +11,7 @@ use crate::access::{self, Permission};
 use crate::audit::{AuditEvent, AuditTrail};
 use crate::catalog::{AuditFields, DocKey, Expected, KeyLayout, LockOwner, SharedCatalog};
 use crate::clock::{SharedClock, random_hex};
-use crate::config::Settings;
+use crate::config::{Settings, SqlSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Objects};
 use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
@@ -32,12 +32,14 @@ mod manage;
 mod names;
 mod newer;
 mod pointers;
+mod query;
 mod rebuild;
 mod reference;
 mod refusals;
 mod rows;
 mod stats;
 mod transfer;
+mod views;
 
 pub use crate::access::Principal;
 pub use crate::ident::{At, OrgName, SimpleName, SuperId, SuperName, TableId};
@@ -46,6 +48,7 @@ pub use crate::table::changeset::{
 };
 pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
+pub use crate::sql::{Answer, texts};
 pub use crate::table::{CompactSettings, Compacted, VacuumSettings, Vacuumed};
 pub use crate::table::{Counts, Depth, Finding, Rebuild, Severity};
 pub use crate::view::CsvView;
@@ -55,15 +58,17 @@ pub use backup::{
 };
 pub use check::{LakeReport, Scope};
 pub use doctor::doctor;
-pub use export::ExportFormat;
+pub use export::{ExportFormat, write_answer};
 pub use listing::{Listing, Page};
 pub use newer::Incoming;
+pub use query::{Query, QueryScope};
 pub use rebuild::LakeRebuilt;
 pub use reference::Reference;
 pub use refusals::Refusal;
 pub use rows::{Rehearsal, RowsChanged, RowsWanted};
 pub use stats::{ColumnStats, TableStats};
 pub use transfer::{export_catalog, import_catalog};
+pub use views::View;
 
 /// A lake, opened. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -88,6 +93,12 @@ struct Inner {
     refusals_kept: usize,
     /// Where the objects are, as the settings name it.
     location: String,
+    /// Limits of queries.
+    sql: SqlSettings,
+    /// Queries that may run now.
+    queries: Arc<tokio::sync::Semaphore>,
+    /// Versions that a query of the history walks at most.
+    history_max: usize,
 }
 
 impl Lake {
@@ -212,6 +223,9 @@ impl Lake {
             lock_owner: OnceLock::new(),
             refusals_kept: settings.limits.refusals_kept,
             location: settings.lake.clone(),
+            sql: settings.sql.clone(),
+            queries: Arc::new(tokio::sync::Semaphore::new(settings.sql.queries_max.max(1))),
+            history_max: settings.limits.history_max,
         })))
     }
 

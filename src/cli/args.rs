@@ -115,8 +115,10 @@ pub(super) enum Command {
         /// The same, or only a version, a time or ~N; FROM..TO for both, without it the newest
         to: Option<String>,
     },
-    /// Writes the rows of a table as CSV, JSON lines, Parquet or Arrow
+    /// Writes the rows of a table or a query as CSV, TSV, JSON, Parquet or Arrow
     Export(Export),
+    /// Answers a SELECT over the tables of the lake
+    Sql(Sql),
     /// Prints figures of a table: rows, files, bytes, row groups, least and greatest values
     Stats {
         /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
@@ -279,22 +281,55 @@ pub(super) struct UpdateRows {
 #[derive(Debug, Args)]
 pub(super) struct Export {
     /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
-    pub(super) table: String,
+    #[arg(required_unless_present = "sql", conflicts_with = "sql")]
+    pub(super) table: Option<String>,
+    /// The answer to this query in place of a table
+    #[arg(long, value_name = "SELECT")]
+    pub(super) sql: Option<String>,
     /// The format
     #[arg(long, short, value_enum)]
     pub(super) format: ExportAs,
     /// A new file; default: standard output
     #[arg(long, short, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
+    /// Tables of this SuperTable need no more than their name (ORG/SUPER)
+    #[arg(long = "in", value_name = "ORG/SUPER", requires = "sql")]
+    pub(super) within: Option<String>,
 }
 
-/// Formats of `export`.
+/// `sql`.
+#[derive(Debug, Args)]
+pub(super) struct Sql {
+    /// SELECT or EXPLAIN SELECT; without it, or with -, it is read from standard input
+    #[arg(conflicts_with = "file")]
+    pub(super) query: Option<String>,
+    /// Read the query from a file
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// The format
+    #[arg(long, value_enum, default_value_t = ExportAs::Table)]
+    pub(super) format: ExportAs,
+    /// A new file; default: standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Tables of this SuperTable need no more than their name
+    #[arg(long = "in", value_name = "ORG/SUPER")]
+    pub(super) within: Option<String>,
+}
+
+/// Formats of `export` and `sql`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ExportAs {
+    /// Columns for people
+    Table,
     /// As the mounted file
     Csv,
     /// For spreadsheets: a quote in front of text that looks like a formula
     SafeCsv,
+    /// As the mounted file, with tabs between the fields
+    Tsv,
+    /// A JSON array of objects
+    Json,
     /// One JSON object a line
     Jsonl,
     /// Parquet

@@ -44,6 +44,10 @@ pub struct Vfs {
     pub(super) generated: Mutex<HashMap<u64, super::info::Generated>>,
     /// Change feeds by table.
     pub(super) feeds: Mutex<HashMap<TableId, super::feed::SharedFeed>>,
+    /// Files that were made of tables and queries.
+    pub(super) spool: super::derived::spool::Spool,
+    /// The last answers of views.
+    pub(super) view_results: super::derived::ViewResults,
     _lock: std::fs::File,
 }
 
@@ -101,6 +105,8 @@ impl Vfs {
             started: time_of_ns(clock.now_ns()),
             generated: Mutex::default(),
             feeds: Mutex::default(),
+            spool: super::derived::spool::Spool::open(&settings.state, &settings.sql)?,
+            view_results: super::derived::ViewResults::default(),
             settings: settings.clone(),
             lake,
             clock,

@@ -1,6 +1,7 @@
 //! The path grammar: which names exist in which directory of the mounted tree (semantics
 //! section 1). Pure; whether a lake object exists is asked elsewhere.
 
+use super::derived::Derived;
 use crate::lake::{OrgName, SimpleName, SuperId, SuperName, TableId};
 
 /// Longest file name, in bytes.
@@ -49,6 +50,8 @@ pub(super) enum Node {
     TrashFile(SuperId, String),
     /// `<super>/errors.csv`: refusals that belong to no table.
     SuperErrors(SuperId),
+    /// What is made of tables when it is asked for.
+    Derived(Derived),
     /// A scratch file, directory or link.
     Scratch(u64),
 }
@@ -195,6 +198,7 @@ impl Node {
             Self::Trash(id) => format!("trash:{id}"),
             Self::TrashFile(id, name) => format!("trash-file:{id}:{name}"),
             Self::SuperErrors(id) => format!("super-errors:{id}"),
+            Self::Derived(derived) => derived.to_text(),
             Self::Scratch(id) => format!("scratch:{id}"),
         }
     }
@@ -249,7 +253,7 @@ impl Node {
             }
             "super-errors" => Self::SuperErrors(SuperId::parse(rest).ok()?),
             "scratch" => Self::Scratch(rest.parse().ok()?),
-            _ => return None,
+            kind => Self::Derived(Derived::from_text(kind, rest)?),
         })
     }
 
@@ -269,6 +273,7 @@ impl Node {
             Self::AtFile(id, version) => Self::AtVersion(id.clone(), *version),
             Self::Trash(id) | Self::SuperErrors(id) => Self::Super(id.clone()),
             Self::TrashFile(id, _) => Self::Trash(id.clone()),
+            Self::Derived(derived) => derived.parent(),
             Self::Scratch(_) => return None,
         })
     }
@@ -277,6 +282,7 @@ impl Node {
     pub(super) fn is_directory(&self) -> Option<bool> {
         match self {
             Self::Scratch(_) => None,
+            Self::Derived(derived) => Some(derived.is_directory()),
             Self::Root
             | Self::Gateway
             | Self::Org(_)
