@@ -43,12 +43,12 @@ mod views;
 
 pub use crate::access::Principal;
 pub use crate::ident::{At, OrgName, SimpleName, SuperId, SuperName, TableId};
+pub use crate::sql::{Answer, texts};
 pub use crate::table::changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
 };
 pub use crate::table::snapshot::{LayoutRef, Lineage, OnConflict, Snapshot, TableConfig};
 pub use crate::table::write::{NewRows, RowWriter};
-pub use crate::sql::{Answer, texts};
 pub use crate::table::{CompactSettings, Compacted, VacuumSettings, Vacuumed};
 pub use crate::table::{Counts, Depth, Finding, Rebuild, Severity};
 pub use crate::view::CsvView;

@@ -78,8 +78,9 @@ impl TableName {
             Some((name, "snapshots")) => (name, About::Snapshots),
             Some((name, "files")) => (name, About::Files),
             Some(_) => {
-                return Err(Error::invalid("behind `$` stands `snapshots` or `files`")
-                    .with("table", self));
+                return Err(
+                    Error::invalid("behind `$` stands `snapshots` or `files`").with("table", self)
+                );
             }
         };
         let (name, version) = match (name.split_once('@'), name.find('~')) {
@@ -152,9 +153,7 @@ pub fn texts(batch: &RecordBatch) -> Result<Vec<Vec<Option<String>>>> {
     let texts = conform(batch, &Arc::new(Schema::new(fields)))?;
     let row = |row: usize| {
         let columns = texts.columns().iter().map(AsArray::as_string::<i32>);
-        columns
-            .map(|column| column.is_valid(row).then(|| column.value(row).to_owned()))
-            .collect()
+        columns.map(|column| column.is_valid(row).then(|| column.value(row).to_owned())).collect()
     };
     Ok((0..texts.num_rows()).map(row).collect())
 }
@@ -171,17 +170,13 @@ mod tests {
 
     #[test]
     fn versions_and_what_is_asked_for_follow_the_last_name() {
-        let rows = |path: &str, version: &str| {
-            Some((path.to_owned(), version.to_owned(), About::Rows))
-        };
+        let rows =
+            |path: &str, version: &str| Some((path.to_owned(), version.to_owned(), About::Rows));
         assert_eq!(named("orders"), rows("orders", ""));
         assert_eq!(named("Shop.Orders@12"), rows("shop/orders", "12"));
         assert_eq!(named("acme.shop.orders~2"), rows("acme/shop/orders", "~2"));
         assert_eq!(named("orders@12~1"), rows("orders", "12~1"));
-        assert_eq!(
-            named("orders$files").map(|(_, _, about)| about),
-            Some(About::Files)
-        );
+        assert_eq!(named("orders$files").map(|(_, _, about)| about), Some(About::Files));
         assert_eq!(
             named("orders@3$snapshots"),
             Some(("orders".to_owned(), "3".to_owned(), About::Snapshots))

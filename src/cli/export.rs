@@ -50,9 +50,7 @@ pub(super) async fn export(
         lake.export(&who, &snapshot, format, Output(console)).await?;
         return Ok(Exit::Ok);
     };
-    let rows = written(file, console, async |out| {
-        lake.export(&who, &snapshot, format, out).await
-    });
+    let rows = written(file, console, async |out| lake.export(&who, &snapshot, format, out).await);
     let rows = rows.await?;
     console.note(&format!(
         "{rows} rows of {table} version {} written to {}",

@@ -43,12 +43,8 @@ pub(super) async fn sql(session: &Session, sql: &Sql, console: &mut Console) -> 
         (Form::Json, ExportAs::Table) => ExportAs::Json,
         (_, format) => format,
     };
-    let wanted = Wanted {
-        text,
-        format,
-        output: sql.output.as_deref(),
-        within: sql.within.as_deref(),
-    };
+    let wanted =
+        Wanted { text, format, output: sql.output.as_deref(), within: sql.within.as_deref() };
     answer(session, &wanted, console).await
 }
 
@@ -74,9 +70,8 @@ pub(super) async fn answer(
             }
         }
         (Some(format), Some(file)) => {
-            let rows = written(file, console, async |out| {
-                lake::write_answer(answer, format, out).await
-            });
+            let rows =
+                written(file, console, async |out| lake::write_answer(answer, format, out).await);
             let rows = rows.await?;
             console.note(&format!("{rows} rows written to {}", file.display()));
         }
@@ -96,10 +91,9 @@ fn scope(session: &Session, within: Option<&str>) -> Result<QueryScope> {
     let organization = settings.organization.as_deref().map(OrgName::new).transpose()?;
     let super_table = match (within, &organization, settings.super_name.as_deref()) {
         (Some(within), ..) => Some(SuperId::parse(within.trim_matches('/'))?),
-        (None, Some(organization), Some(name)) => Some(SuperId {
-            organization: organization.clone(),
-            super_name: SuperName::new(name)?,
-        }),
+        (None, Some(organization), Some(name)) => {
+            Some(SuperId { organization: organization.clone(), super_name: SuperName::new(name)? })
+        }
         _ => None,
     };
     Ok(QueryScope { organization, super_table })

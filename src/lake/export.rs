@@ -102,9 +102,11 @@ impl Lake {
         let mut fields = Vec::with_capacity(columns.len());
         for name in columns {
             let found = snapshot.schema.fields().find(name).map(|(_, field)| Arc::clone(field));
-            fields.push(found.ok_or_else(|| {
-                Error::not_found("there is no such column").with("column", name)
-            })?);
+            fields.push(
+                found.ok_or_else(|| {
+                    Error::not_found("there is no such column").with("column", name)
+                })?,
+            );
         }
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         self.allow(who, &snapshot.table, Permission::Read).await?;
@@ -325,8 +327,10 @@ mod tests {
         let text = |csv: &str| String::from_utf8(tabbed(csv.as_bytes())).unwrap();
         assert_eq!(text("a,b\n1,2\n"), "a\tb\n1\t2\n");
         assert_eq!(text("\"x,y\",2\n,\n"), "\"x,y\"\t2\n\t\n");
-        assert_eq!(text("\"say \"\"a,b\"\"\",\"line\nbreak\"\n"),
-            "\"say \"\"a,b\"\"\"\t\"line\nbreak\"\n");
+        assert_eq!(
+            text("\"say \"\"a,b\"\"\",\"line\nbreak\"\n"),
+            "\"say \"\"a,b\"\"\"\t\"line\nbreak\"\n"
+        );
         assert_eq!(text("a\tb,c\n\"\",\n"), "\"a\tb\"\tc\n\"\"\t\n");
     }
 }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array,
-};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
 use futures::{StreamExt, TryStreamExt};
 
 use super::{
@@ -210,9 +208,8 @@ impl Lake {
             [super_name, table] => {
                 let supers = self.supers_named(super_name, scope).await?;
                 let org = OrgName::new(super_name).ok().zip(SuperName::new(table).ok());
-                let whole = org.map(|(organization, super_name)| {
-                    vec![SuperId { organization, super_name }]
-                });
+                let whole = org
+                    .map(|(organization, super_name)| vec![SuperId { organization, super_name }]);
                 (tables_in(supers, table), whole.unwrap_or_default())
             }
             [table] => {

@@ -107,9 +107,8 @@ impl Lake {
         let stored = self.0.catalog.doc(&DocKey::Views(id.clone())).await?;
         let views = match &stored {
             None => Views::new(),
-            Some(bytes) => serde_json::from_slice(bytes).map_err(|error| {
-                Error::corrupt("read views").with("super", id).caused_by(error)
-            })?,
+            Some(bytes) => serde_json::from_slice(bytes)
+                .map_err(|error| Error::corrupt("read views").with("super", id).caused_by(error))?,
         };
         Ok((views, stored))
     }

@@ -72,8 +72,7 @@ impl QueryText {
     /// # Errors
     /// `Invalid` if a name cannot be one.
     pub fn tables(&self) -> Result<Vec<TableName>> {
-        let references =
-            self.state.resolve_table_references(&self.statement).map_err(refused)?;
+        let references = self.state.resolve_table_references(&self.statement).map_err(refused)?;
         let mut names: Vec<TableName> = Vec::new();
         for reference in references {
             let parts = match reference {

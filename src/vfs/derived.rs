@@ -21,8 +21,8 @@ mod name;
 pub(super) mod spool;
 mod views;
 
-pub(super) use name::{Derived, directory_in, format_in};
 use name::Part;
+pub(super) use name::{Derived, directory_in, format_in};
 use spool::{Limited, Spooled};
 pub(super) use views::ViewResults;
 
@@ -208,9 +208,8 @@ impl Vfs {
         part: &Part,
     ) -> FsResult<Content> {
         let who = self.principal(caller);
-        let made = |part: &Part| {
-            name_of(snapshot, &Derived::Part(snapshot.table.clone(), part.clone()))
-        };
+        let made =
+            |part: &Part| name_of(snapshot, &Derived::Part(snapshot.table.clone(), part.clone()));
         let (name, file) = match part {
             Part::Head(rows) => {
                 let view = self.lake.view_of(snapshot).await?;

@@ -32,7 +32,10 @@ async fn plan(lake: &Lake, text: &str) -> String {
 
 async fn shop() -> Lab {
     let lab = Lab::new().await;
-    lab.table("orders").key("id").rows("id,customer,Total,note\n1,7,5.5,a\n2,8,,\n3,7,1.5,\"x,y\"\n").await;
+    lab.table("orders")
+        .key("id")
+        .rows("id,customer,Total,note\n1,7,5.5,a\n2,8,,\n3,7,1.5,\"x,y\"\n")
+        .await;
     lab.table("customers").key("id").rows("id,name\n7,ann\n8,bob\n").await;
     lab
 }
@@ -59,8 +62,13 @@ async fn tables_are_joined_grouped_and_sorted() {
     let text = "SELECT name, sum(\"Total\") AS spent, count(*) AS n FROM orders o \
                 JOIN customers c ON o.customer = c.id GROUP BY name ORDER BY name";
     assert_eq!(csv(&lab.lake, text).await.unwrap(), "name,spent,n\nann,7.0,2\nbob,,1\n");
-    let both = csv(&lab.lake, "SELECT * FROM customers a JOIN customers b ON a.id = b.id \
-                               ORDER BY a.id LIMIT 1").await.unwrap();
+    let both = csv(
+        &lab.lake,
+        "SELECT * FROM customers a JOIN customers b ON a.id = b.id \
+                               ORDER BY a.id LIMIT 1",
+    )
+    .await
+    .unwrap();
     assert_eq!(both, "id,name,id_1,name_1\n7,ann,7,ann\n");
     let inner = "WITH few AS (SELECT id FROM orders WHERE id IN (SELECT max(id) FROM orders)) \
                  SELECT * FROM few";
@@ -95,9 +103,10 @@ async fn earlier_versions_are_queried_beside_the_newest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_supertable_is_the_union_of_its_tables() {
     let lab = shop().await;
-    let all = csv(&lab.lake, "SELECT _table, id, name, customer FROM acme.shop ORDER BY _table, id")
-        .await
-        .unwrap();
+    let all =
+        csv(&lab.lake, "SELECT _table, id, name, customer FROM acme.shop ORDER BY _table, id")
+            .await
+            .unwrap();
     let expected = "_table,id,name,customer\ncustomers,7,ann,\ncustomers,8,bob,\n\
                     orders,1,,7\norders,2,,8\norders,3,,7\n";
     assert_eq!(all, expected);
@@ -165,7 +174,8 @@ async fn only_select_and_explain_are_answered() {
         "SELECT * FROM parquet_metadata('/etc/passwd')",
     ] {
         let kind = refused(&lab.lake, text).await;
-        let fits = matches!(kind, ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Unsupported);
+        let fits =
+            matches!(kind, ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Unsupported);
         assert!(fits, "{text}: {kind:?}");
     }
     assert_eq!(lab.versions("orders").await, 2);
@@ -238,7 +248,8 @@ async fn limits_hold_at_their_edges() {
     assert_eq!(refused(&gate, sorted).await, ErrorKind::TooLarge);
     assert!(csv(&gate, "SELECT value FROM generate_series(1, 100) ORDER BY value").await.is_ok());
     // Time.
-    let lab = limited(|settings| settings.sql.time_max = std::time::Duration::from_millis(300)).await;
+    let lab =
+        limited(|settings| settings.sql.time_max = std::time::Duration::from_millis(300)).await;
     let endless = "SELECT count(*) FROM generate_series(1, 1000000000) a, \
                    generate_series(1, 1000000000) b";
     assert_eq!(refused(&lab.gate(), endless).await, ErrorKind::TooLarge);

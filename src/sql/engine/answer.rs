@@ -1,7 +1,6 @@
 //! The rows of an answer: columns as tables have them, and no more rows or time than allowed.
 
 use std::collections::HashSet;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow::compute::{CastOptions, cast_with_options};
@@ -57,7 +56,7 @@ pub(super) fn bounded(
 impl Running {
     async fn next(&mut self) -> Option<Result<RecordBatch>> {
         loop {
-            let next = Pin::new(&mut self.rows).next();
+            let next = self.rows.next();
             let batch = match futures::future::select(next, &mut self.deadline).await {
                 Either::Left((batch, _)) => batch?,
                 Either::Right(((), _)) => return Some(Err(too_slow(&self.settings))),
@@ -100,8 +99,8 @@ fn shown(schema: &Schema) -> Result<SchemaRef> {
             names.insert(name.clone());
             seen.insert(name.clone());
         }
-        let data_type = shown_type(field.data_type())
-            .map_err(|error| error.with("column", field.name()))?;
+        let data_type =
+            shown_type(field.data_type()).map_err(|error| error.with("column", field.name()))?;
         fields.push(Field::new(name, data_type, true));
     }
     Ok(Arc::new(Schema::new(fields)))

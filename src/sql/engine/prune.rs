@@ -96,9 +96,7 @@ pub(super) async fn choose(
     let mut kept: HashMap<&str, Vec<Range<u32>>> = HashMap::new();
     for (file, footer) in files.iter().zip(&footers) {
         let figures = &mut chosen.figures;
-        let may_match = pruning
-            .prune(&Groups::of(footer, predicate, source)?)
-            .map_err(refused)?;
+        let may_match = pruning.prune(&Groups::of(footer, predicate, source)?).map_err(refused)?;
         let mut ranges = Vec::new();
         let mut bytes_skipped = 0_u64;
         for ((range, bytes), may_match) in

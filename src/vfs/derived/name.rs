@@ -142,9 +142,7 @@ impl Derived {
         match self {
             Self::Format(table, _) => Node::Super(table.super_id()),
             Self::Directory(table, _) => Node::About(table.clone()),
-            Self::Column(table, _) => {
-                Node::Derived(Self::Directory(table.clone(), PartKind::By))
-            }
+            Self::Column(table, _) => Node::Derived(Self::Directory(table.clone(), PartKind::By)),
             Self::Part(table, part) => Node::Derived(match part {
                 Part::Head(_) => Self::Directory(table.clone(), PartKind::Head),
                 Part::Tail(_) => Self::Directory(table.clone(), PartKind::Tail),
@@ -206,18 +204,21 @@ impl Derived {
             "part" => {
                 let (id, part) = table()?;
                 let (kind, what) = part.split_once(':')?;
-                Self::Part(id, match kind {
-                    "head" => Part::Head(what.parse().ok()?),
-                    "tail" => Part::Tail(what.parse().ok()?),
-                    "by" => {
-                        let (bytes, both) = what.split_once(':')?;
-                        let both = many_lines(both);
-                        let (column, value) = both.split_at_checked(bytes.parse().ok()?)?;
-                        Part::By(column.to_owned(), value.to_owned())
-                    }
-                    "cols" => Part::Columns(many_lines(what)),
-                    _ => return None,
-                })
+                Self::Part(
+                    id,
+                    match kind {
+                        "head" => Part::Head(what.parse().ok()?),
+                        "tail" => Part::Tail(what.parse().ok()?),
+                        "by" => {
+                            let (bytes, both) = what.split_once(':')?;
+                            let both = many_lines(both);
+                            let (column, value) = both.split_at_checked(bytes.parse().ok()?)?;
+                            Part::By(column.to_owned(), value.to_owned())
+                        }
+                        "cols" => Part::Columns(many_lines(what)),
+                        _ => return None,
+                    },
+                )
             }
             "views" => Self::Views(SuperId::parse(rest).ok()?),
             "view" => view().map(|(id, name)| Self::View(id, name))?,

@@ -9,9 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use super::name::Derived;
 use super::spool::Limited;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lake::{
-    ExportFormat, QueryScope, SimpleName, SuperId, View, write_answer,
-};
+use crate::lake::{ExportFormat, QueryScope, SimpleName, SuperId, View, write_answer};
 use crate::vfs::gateway::Vfs;
 use crate::vfs::namespace::Node;
 use crate::vfs::{Caller, Entry, FsError, FsResult, SetAttr};
@@ -114,7 +112,8 @@ impl Vfs {
             true => (identity, time_ms),
             false => ((self.clock.random() >> 1).max(1), self.clock.now_ns() / 1_000_000),
         };
-        let make = async |out: Limited| write_answer(answer, ExportFormat::Csv, out).await.map(drop);
+        let make =
+            async |out: Limited| write_answer(answer, ExportFormat::Csv, out).await.map(drop);
         self.spool.find_or_make(&file_name(number), time_ms, make).await?;
         let known = Known { identity, made_ns: now, repeatable, answer: number };
         self.view_results.put(key, known);
