@@ -54,7 +54,7 @@ def answers_equal_those_of_another_engine(env):
         "SELECT id, amount FROM sales WHERE amount > 500.25 AND note IS NOT NULL ORDER BY id",
         "SELECT id FROM sales WHERE city IN ('Wien', '') AND day < DATE '2026-05-01' ORDER BY id",
         "SELECT id FROM sales WHERE NOT (city = 'Graz' OR amount < 300) ORDER BY id",
-        "SELECT id FROM sales WHERE at BETWEEN TIMESTAMP '2026-01-03 00:00:00' "
+        "SELECT id FROM sales WHERE \"at\" BETWEEN TIMESTAMP '2026-01-03 00:00:00' "
         "AND TIMESTAMP '2026-01-09 12:00:00' ORDER BY id",
         "SELECT id FROM sales WHERE note LIKE 'note 3%' ORDER BY id LIMIT 7",
         "SELECT country, count(*), sum(amount) FROM sales JOIN places ON sales.city = places.city "

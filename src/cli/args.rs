@@ -8,6 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::Flags;
 use crate::error::{Error, Result};
 
+mod query;
+
+pub(super) use query::{Export, ExportAs, Sql};
+
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments or data, 3 not found, \
                           4 conflict, 5 denied, 6 back end unavailable, 7 outcome unknown.";
 
@@ -275,67 +279,6 @@ pub(super) struct UpdateRows {
     /// Free text for the history
     #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
     pub(super) message: String,
-}
-
-/// `export`.
-#[derive(Debug, Args)]
-pub(super) struct Export {
-    /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
-    #[arg(required_unless_present = "sql", conflicts_with = "sql")]
-    pub(super) table: Option<String>,
-    /// The answer to this query in place of a table
-    #[arg(long, value_name = "SELECT")]
-    pub(super) sql: Option<String>,
-    /// The format
-    #[arg(long, short, value_enum)]
-    pub(super) format: ExportAs,
-    /// A new file; default: standard output
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) output: Option<PathBuf>,
-    /// Tables of this SuperTable need no more than their name (ORG/SUPER)
-    #[arg(long = "in", value_name = "ORG/SUPER", requires = "sql")]
-    pub(super) within: Option<String>,
-}
-
-/// `sql`.
-#[derive(Debug, Args)]
-pub(super) struct Sql {
-    /// SELECT or EXPLAIN SELECT; without it, or with -, it is read from standard input
-    #[arg(conflicts_with = "file")]
-    pub(super) query: Option<String>,
-    /// Read the query from a file
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) file: Option<PathBuf>,
-    /// The format
-    #[arg(long, value_enum, default_value_t = ExportAs::Table)]
-    pub(super) format: ExportAs,
-    /// A new file; default: standard output
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) output: Option<PathBuf>,
-    /// Tables of this SuperTable need no more than their name
-    #[arg(long = "in", value_name = "ORG/SUPER")]
-    pub(super) within: Option<String>,
-}
-
-/// Formats of `export` and `sql`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum ExportAs {
-    /// Columns for people
-    Table,
-    /// As the mounted file
-    Csv,
-    /// For spreadsheets: a quote in front of text that looks like a formula
-    SafeCsv,
-    /// As the mounted file, with tabs between the fields
-    Tsv,
-    /// A JSON array of objects
-    Json,
-    /// One JSON object a line
-    Jsonl,
-    /// Parquet
-    Parquet,
-    /// Arrow IPC file (Feather 2)
-    Arrow,
 }
 
 /// `vacuum`.

@@ -132,9 +132,10 @@ pub(super) async fn stats(session: &Session, text: &str, console: &mut Console) 
         .map(|column| {
             let nulls = column.nulls.map(|nulls| nulls.to_string()).unwrap_or_default();
             let text = Option::unwrap_or_default;
-            vec![column.name, text(column.min), text(column.max), nulls]
+            let skipped = column.skipped_percent.map(|percent| format!("{percent}%"));
+            vec![column.name, text(column.min), text(column.max), nulls, text(skipped)]
         })
         .collect();
-    console.table(&["COLUMN", "MIN", "MAX", "NULLS"], &rows)?;
+    console.table(&["COLUMN", "MIN", "MAX", "NULLS", "SKIPPED"], &rows)?;
     Ok(Exit::Ok)
 }

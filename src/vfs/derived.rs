@@ -18,11 +18,13 @@ use crate::error::{ErrorKind, Result};
 use crate::lake::{At, CsvView, Snapshot, TableId, write_answer};
 
 mod name;
+mod readers;
 pub(super) mod spool;
 mod views;
 
 use name::Part;
 pub(super) use name::{Derived, directory_in, format_in};
+pub(super) use readers::Readers;
 use spool::{Limited, Spooled};
 pub(super) use views::ViewResults;
 
@@ -147,7 +149,9 @@ impl Vfs {
                 }
             }
         };
-        Ok(ReadReply { data, eof: end >= content.len(), attr })
+        let eof = end >= content.len();
+        self.readers.note_read(handle, eof, self.clock.monotonic_ns());
+        Ok(ReadReply { data, eof, attr })
     }
 
     async fn content(

@@ -46,6 +46,8 @@ pub struct Vfs {
     pub(super) feeds: Mutex<HashMap<TableId, super::feed::SharedFeed>>,
     /// Files that were made of tables and queries.
     pub(super) spool: super::derived::spool::Spool,
+    /// Who reads old versions of them.
+    pub(super) readers: super::derived::Readers,
     /// The last answers of views.
     pub(super) view_results: super::derived::ViewResults,
     _lock: std::fs::File,
@@ -106,6 +108,7 @@ impl Vfs {
             generated: Mutex::default(),
             feeds: Mutex::default(),
             spool: super::derived::spool::Spool::open(&settings.state, &settings.sql)?,
+            readers: super::derived::Readers::default(),
             view_results: super::derived::ViewResults::default(),
             settings: settings.clone(),
             lake,

@@ -424,7 +424,8 @@ Try
 
 Names that ls does not show
   acme/shop/orders/.at/<version or time>/orders.csv   the table as it was
-  acme/shop/orders/.by/<column>/<value>.csv           the rows with this value; .head/10.csv, .tail/10.csv
+  acme/shop/orders/.by/<column>/<value>.csv           the rows with this value
+  acme/shop/orders/.head/10.csv .tail/10.csv          its first and last rows
   acme/shop/.views/<name>.sql            save a SELECT there; <name>.csv is its answer
   acme/shop/.trash/                      dropped tables, as <table>_<time>.csv;
                                          mv .trash/x_<time>.csv x.csv brings one back

@@ -428,7 +428,11 @@ impl FileSystem for Vfs {
 
     async fn hint(&self, caller: &Caller, handle: Handle, hint: Hint) -> FsResult<()> {
         // Only tables have saves that are judged, and versions that go out of date.
-        let (resolved, Node::Table(table)) = self.resolve(handle)? else { return Ok(()) };
+        let (resolved, node) = self.resolve(handle)?;
+        if let Node::Derived(_) = &node {
+            self.take_derived_hint(handle, hint);
+        }
+        let Node::Table(table) = node else { return Ok(()) };
         let slot = self.slot(&table);
         self.take_hint(caller, &slot, resolved, hint).await
     }

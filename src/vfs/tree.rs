@@ -47,7 +47,10 @@ impl Vfs {
                 self.table_attr(caller, &slot, handle).await
             }
             Node::Scratch(id) => self.scratch_attr(caller, *id, inode).await,
-            Node::Derived(derived) => Box::pin(self.derived_attr(caller, handle, derived)).await,
+            Node::Derived(derived) => {
+                Box::pin(self.check_newest(caller, handle, derived)).await?;
+                Box::pin(self.derived_attr(caller, handle, derived)).await
+            }
             Node::Super(id) => {
                 let changed = self.lake.super_seen_ms(id).await?;
                 let changed = changed.ok_or(FsError::Stale)?;

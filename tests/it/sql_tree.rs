@@ -1,12 +1,15 @@
 //! Parts, formats and views as files of the tree.
 
+use std::time::Duration;
+
 use mountable::error::ErrorKind;
 use mountable::vfs::{CreateMode, FsError, SetAttr};
 
 use crate::support::{Client, Lab};
 
 async fn lab() -> Lab {
-    let lab = Lab::new().await;
+    // As long as a machine under load may take from one call to the next.
+    let lab = Lab::with(|settings| settings.timing.reader = Duration::from_secs(60)).await;
     lab.table("t").key("id").rows("id,city,qty\n1,Wien,5\n2,\"a,b\",6\n3,,7\n4,Wien,8\n").await;
     lab
 }
@@ -53,6 +56,26 @@ async fn who_reads_goes_on_with_the_version_that_was_opened() {
     for ((client, file, before), (_, name)) in open.into_iter().zip(files) {
         assert_eq!(client.read_all(file).await.unwrap(), before, "{name}");
         assert_ne!(client.cat(name).await, before, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_nobody_reads_is_stale_so_that_clients_look_again() {
+    let lab = lab().await;
+    save(&at(&lab, ".views"), "n.sql", "SELECT count(*) AS n FROM t").await;
+    for (dir, name) in [("t/.head", "2.csv"), ("", "t.tsv"), (".views", "n.csv")] {
+        let client = at(&lab, dir);
+        let file = client.open(name).await.unwrap();
+        client.read_all(file).await.unwrap();
+        assert!(client.getattr(file).await.is_ok(), "{name}");
+        lab.foreign_append("t", &format!("{},x,1\n", 100 + lab.versions("t").await)).await;
+        assert!(matches!(client.getattr(file).await, Err(FsError::Stale)), "{name}");
+        // Who is in the middle goes on.
+        let file = client.open(name).await.unwrap();
+        client.pread(file, 0, 1).await.unwrap();
+        lab.foreign_append("t", &format!("{},x,1\n", 100 + lab.versions("t").await)).await;
+        assert!(client.getattr(file).await.is_ok(), "{name}");
+        client.read_all(file).await.unwrap();
     }
 }
 

@@ -18,6 +18,8 @@ use crate::vfs::gateway::make_private_directory;
 
 /// What unfinished files end with.
 const UNFINISHED: &str = ".part";
+/// Files that are kept, however small they are.
+const FILES_MAX: usize = 10_000;
 
 /// The directory of these files.
 #[derive(Debug)]
@@ -195,7 +197,9 @@ impl Spool {
     /// Removes what was not used for the longest time until `bytes` more fit.
     fn make_room(&self, bytes: u64) -> Result<()> {
         let mut state = self.state();
-        while state.bytes.saturating_add(bytes) > self.kept_bytes_max {
+        while state.bytes.saturating_add(bytes) > self.kept_bytes_max
+            || state.files.len() >= FILES_MAX
+        {
             let oldest = state.files.iter().min_by_key(|(_, kept)| kept.used);
             let Some(name) = oldest.map(|(name, _)| name.clone()) else { break };
             match std::fs::remove_file(self.directory.join(&name)) {

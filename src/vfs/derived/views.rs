@@ -14,9 +14,6 @@ use crate::vfs::gateway::Vfs;
 use crate::vfs::namespace::Node;
 use crate::vfs::{Caller, Entry, FsError, FsResult, SetAttr};
 
-/// How long an answer that depends on time or chance is reused, so that its size and the bytes
-/// read after it agree.
-const REUSE_NS: u64 = 1_000_000_000;
 /// Views whose last answer is remembered.
 const REMEMBERED_MAX: usize = 4_096;
 
@@ -78,6 +75,33 @@ impl Vfs {
         }
     }
 
+    /// Whether an answer is the one that a look-up would give now, as far as that can be told
+    /// without making another one.
+    pub(super) async fn is_newest_answer(
+        &self,
+        caller: &Caller,
+        (id, name): (&SuperId, &SimpleName),
+        answer: u64,
+    ) -> bool {
+        let who = self.principal(caller);
+        let Ok(Some(view)) = self.lake.named_view(&who, id, name).await else { return false };
+        let query = self.lake.prepare_query(&who, &view.text, &scope_of(id)).await;
+        let Ok(identity) = query.map(|query| query.identity()) else { return false };
+        match self.view_results.get(&(id.clone(), name.clone())) {
+            Some(known) if known.identity == identity => {
+                known.answer == answer && self.is_fresh(&known)
+            }
+            _ => identity == answer,
+        }
+    }
+
+    /// An answer that depends on time or chance is reused for a while, so that its size and the
+    /// bytes read after it agree.
+    fn is_fresh(&self, known: &Known) -> bool {
+        let age = self.clock.monotonic_ns().saturating_sub(known.made_ns);
+        known.repeatable || u128::from(age) < self.settings.timing.reader.as_nanos()
+    }
+
     async fn answer_of(
         &self,
         caller: &Caller,
@@ -85,16 +109,14 @@ impl Vfs {
         name: &SimpleName,
         view: &View,
     ) -> Result<u64> {
-        let organization = Some(id.organization.clone());
-        let scope = QueryScope { organization, super_table: Some(id.clone()) };
         let who = self.principal(caller);
-        let query = self.lake.prepare_query(&who, &view.text, &scope).await?;
+        let query = self.lake.prepare_query(&who, &view.text, &scope_of(id)).await?;
         let identity = query.identity();
         let key = (id.clone(), name.clone());
         let now = self.clock.monotonic_ns();
         if let Some(known) = self.view_results.get(&key)
             && known.identity == identity
-            && (known.repeatable || now.saturating_sub(known.made_ns) < REUSE_NS)
+            && self.is_fresh(&known)
             && self.spool.find(&file_name(known.answer)).is_some()
         {
             return Ok(known.answer);
@@ -229,6 +251,12 @@ impl ViewResults {
         }
         all.insert(key, known);
     }
+}
+
+/// What names in a view mean: tables of its own SuperTable first, then others of its organization.
+fn scope_of(id: &SuperId) -> QueryScope {
+    let organization = Some(id.organization.clone());
+    QueryScope { organization, super_table: Some(id.clone()) }
 }
 
 fn gone() -> Error {
