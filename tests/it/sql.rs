@@ -222,7 +222,7 @@ async fn data_files_that_cannot_match_are_not_read() {
     let nulls = plan(&lab.lake, "SELECT name FROM t WHERE id IS NULL").await;
     assert!(nulls.contains("files=6, files_skipped=5"), "{nulls}");
     let text = plan(&lab.lake, "SELECT id FROM t WHERE name = 'n250'").await;
-    assert!(text.contains("files_skipped=5"), "{text}");
+    assert!(text.contains("files_skipped=4"), "n0 to n99 may hold it: {text}");
     // Bounds of floats leave NaN out: they rule nothing out.
     let floats = plan(&lab.lake, "SELECT id FROM t WHERE price > 1000").await;
     assert!(floats.contains("files_skipped=0"), "{floats}");
