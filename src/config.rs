@@ -56,6 +56,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Maintenance in the background.
     pub manage: Manage,
+    /// Limits of queries.
+    pub sql: SqlSettings,
     /// What is logged and how.
     pub log: LogSettings,
 }
@@ -80,6 +82,36 @@ impl Default for Manage {
             files_min: 64,
             dead_percent: 30,
             bytes_max: 256 << 20,
+        }
+    }
+}
+
+/// Limits of queries, and of the files that are made of tables and queries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlSettings {
+    /// Longest time of one query.
+    pub time_max: Duration,
+    /// Memory of one query, in bytes.
+    pub memory_bytes_max: u64,
+    /// Rows of one answer.
+    pub rows_max: u64,
+    /// Queries that run at the same time; others wait.
+    pub queries_max: usize,
+    /// Bytes of one file that is made of a table or a query.
+    pub file_bytes_max: u64,
+    /// Bytes of all such files that are kept together.
+    pub kept_bytes_max: u64,
+}
+
+impl Default for SqlSettings {
+    fn default() -> Self {
+        Self {
+            time_max: Duration::from_secs(60),
+            memory_bytes_max: 512 << 20,
+            rows_max: 10_000_000,
+            queries_max: 2,
+            file_bytes_max: 1 << 30,
+            kept_bytes_max: 4 << 30,
         }
     }
 }
@@ -252,6 +284,7 @@ impl Default for Settings {
             timing: Timing::default(),
             limits: Limits::default(),
             manage: Manage::default(),
+            sql: SqlSettings::default(),
             log: LogSettings::default(),
         }
     }

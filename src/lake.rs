@@ -11,7 +11,7 @@ use crate::access::{self, Permission};
 use crate::audit::{AuditEvent, AuditTrail};
 use crate::catalog::{AuditFields, DocKey, Expected, KeyLayout, LockOwner, SharedCatalog};
 use crate::clock::{SharedClock, random_hex};
-use crate::config::Settings;
+use crate::config::{Settings, SqlSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Objects};
 use crate::table::{Table, TableCaches, TableParts, TableSettings, layout};
@@ -34,15 +34,18 @@ mod merge;
 mod names;
 mod newer;
 mod pointers;
+mod query;
 mod rebuild;
 mod reference;
 mod refusals;
 mod rows;
 mod stats;
 mod transfer;
+mod views;
 
 pub use crate::access::Principal;
 pub use crate::ident::{At, BranchName, OrgName, SimpleName, SuperId, SuperName, TableId};
+pub use crate::sql::{Answer, texts};
 pub use crate::table::changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
 };
@@ -58,16 +61,18 @@ pub use backup::{
 pub use branches::{Branch, BranchWanted, DropBranch};
 pub use check::{LakeReport, Scope};
 pub use doctor::doctor;
-pub use export::ExportFormat;
+pub use export::{ExportFormat, write_answer};
 pub use listing::{Listing, Page};
 pub use merge::{MergeConflict, MergeCounts, MergeOutcome, MergeWanted, TableMerge, Way};
 pub use newer::Incoming;
+pub use query::{Query, QueryScope};
 pub use rebuild::LakeRebuilt;
 pub use reference::Reference;
 pub use refusals::Refusal;
 pub use rows::{Rehearsal, RowsChanged, RowsWanted};
 pub use stats::{ColumnStats, TableStats};
 pub use transfer::{export_catalog, import_catalog};
+pub use views::View;
 
 /// A lake, opened. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -92,6 +97,12 @@ struct Inner {
     refusals_kept: usize,
     /// Where the objects are, as the settings name it.
     location: String,
+    /// Limits of queries.
+    sql: SqlSettings,
+    /// Queries that may run now.
+    queries: Arc<tokio::sync::Semaphore>,
+    /// Versions that a query of the history walks at most.
+    history_max: usize,
 }
 
 impl Lake {
@@ -216,6 +227,9 @@ impl Lake {
             lock_owner: OnceLock::new(),
             refusals_kept: settings.limits.refusals_kept,
             location: settings.lake.clone(),
+            sql: settings.sql.clone(),
+            queries: Arc::new(tokio::sync::Semaphore::new(settings.sql.queries_max.max(1))),
+            history_max: settings.limits.history_max,
         })))
     }
 

@@ -1,7 +1,7 @@
 //! Mountable: mount a SuperTable data lake and use cat, grep, sed, vi and any file manager on it.
 //!
 //! Layers, each using only those below it (`tests/tidy.rs` enforces it; docs/ARCHITECTURE.md has
-//! the picture): `nfs`, `fuse`, `cli` -> `vfs` -> `lake` -> `ingest`, `filter` -> `view`, `access`, `audit` ->
+//! the picture): `nfs`, `fuse`, `cli` -> `vfs` -> `lake` -> `ingest`, `filter`, `sql` -> `view`, `access`, `audit` ->
 //! `table` -> `csv`, `store`, `catalog` -> `ident`, `error`, `clock`, `config`, `telemetry`.
 
 pub mod access;
@@ -18,6 +18,7 @@ pub mod ident;
 pub mod ingest;
 pub mod lake;
 pub mod nfs;
+pub mod sql;
 pub mod store;
 pub mod table;
 pub mod telemetry;

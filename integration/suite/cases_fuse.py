@@ -14,6 +14,7 @@ import cases_compact  # noqa: F401  the cases that are run again here
 import cases_matrix
 import cases_read  # noqa: F401
 import cases_refused  # noqa: F401
+import cases_sql  # noqa: F401
 import cases_tables  # noqa: F401
 import cases_write  # noqa: F401
 from fuse_lab import fuse_env
@@ -21,7 +22,7 @@ from lab import LabError, difference
 from runner import CASES, LONG, case
 from tools import APPENDED, CHANGED, DELETED, START, large
 
-AGAIN = ("read", "write", "refused", "tables", "compact")
+AGAIN = ("read", "write", "refused", "tables", "compact", "sql")
 # What has no meaning here, and why.
 EXCLUDED = {
     "refused.what_each_mount_option_tells_bash": "compares options of the NFS client",
@@ -46,6 +47,9 @@ USUAL = {
     "refused": """
         bash_echo_append cat_append python_append cp_over mv_over sed_i vim rsync python_os_replace
         same_key_twice why_tells_the_reason_on_the_command_line last_error_is_prose
+    """,
+    "sql": """
+        parts_formats_and_views_are_files
     """,
     "tables": """
         a_key_of_two_columns keys_can_be_set_later a_column_is_dropped_renamed_and_moved

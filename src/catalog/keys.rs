@@ -218,6 +218,7 @@ impl KeyLayout {
             DocKey::Layout => Place::Key(LAYOUT.to_owned()),
             DocKey::Secret(name) => Place::Key(format!("mountable:secret:{name}")),
             DocKey::Trash(id, name) => Place::Field(trash(id), name.clone()),
+            DocKey::Views(id) => Place::Key(format!("{}views", own_prefix(id))),
             DocKey::TableConfig(table) => {
                 let name = table.simple_name.as_str();
                 Place::Key(self.named(&table.super_id(), "meta:table_config", name))

@@ -135,6 +135,8 @@ pub enum DocKey {
     Secret(&'static str),
     /// A dropped table that can be brought back: JSON, named by its trash name.
     Trash(SuperId, String),
+    /// The views of a SuperTable: JSON.
+    Views(SuperId),
     /// The table's `table_config` of the Python library (format spec section 1.4).
     TableConfig(TableId),
     /// The schema document that [`Catalog::swap`] writes with the leaf. Only read through this.

@@ -9,6 +9,10 @@ use crate::cli::branch::{BranchArgs, MergeArgs};
 use crate::config::Flags;
 use crate::error::{Error, Result};
 
+mod query;
+
+pub(super) use query::{Export, ExportAs, Sql};
+
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments or data, 3 not found, \
                           4 conflict, 5 denied, 6 back end unavailable, 7 outcome unknown.";
 
@@ -116,8 +120,10 @@ pub(super) enum Command {
         /// The same, or only a version, a time or ~N; FROM..TO for both, without it the newest
         to: Option<String>,
     },
-    /// Writes the rows of a table as CSV, JSON lines, Parquet or Arrow
+    /// Writes the rows of a table or a query as CSV, TSV, JSON, Parquet or Arrow
     Export(Export),
+    /// Answers a SELECT over the tables of the lake
+    Sql(Sql),
     /// Prints figures of a table: rows, files, bytes, row groups, least and greatest values
     Stats {
         /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
@@ -278,34 +284,6 @@ pub(super) struct UpdateRows {
     /// Free text for the history
     #[arg(long, short, env = "MNT_MESSAGE", default_value = "", hide_env_values = true)]
     pub(super) message: String,
-}
-
-/// `export`.
-#[derive(Debug, Args)]
-pub(super) struct Export {
-    /// ORG/SUPER/TABLE, optionally @VERSION or @TIME, and ~N for N versions before
-    pub(super) table: String,
-    /// The format
-    #[arg(long, short, value_enum)]
-    pub(super) format: ExportAs,
-    /// A new file; default: standard output
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) output: Option<PathBuf>,
-}
-
-/// Formats of `export`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum ExportAs {
-    /// As the mounted file
-    Csv,
-    /// For spreadsheets: a quote in front of text that looks like a formula
-    SafeCsv,
-    /// One JSON object a line
-    Jsonl,
-    /// Parquet
-    Parquet,
-    /// Arrow IPC file (Feather 2)
-    Arrow,
 }
 
 /// `vacuum`.

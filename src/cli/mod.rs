@@ -25,6 +25,7 @@ mod notify;
 mod restore;
 mod rows;
 mod serve;
+mod sql;
 mod tables;
 mod vacuum;
 mod versions;
@@ -203,6 +204,7 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Compact { place } => compact::compact(&session, &place, console).await,
         Command::Vacuum(vacuum) => vacuum::vacuum(&session, &vacuum, console).await,
         Command::Export(export) => export::export(&session, &export, console).await,
+        Command::Sql(query) => sql::sql(&session, &query, console).await,
         Command::Stats { table } => export::stats(&session, &table, console).await,
         Command::Show { table } => versions::show(&session, &table, console).await,
         Command::Blame { table } => versions::blame(&session, &table, console).await,

@@ -129,6 +129,27 @@ macro_rules! limit_key {
     };
 }
 
+macro_rules! sql_key {
+    ($name:literal, $field:ident, Bytes, $doc:literal) => {
+        Key {
+            name: $name,
+            kind: Kind::Bytes,
+            doc: $doc,
+            set: |s, text| bytes(text).map(|value| s.sql.$field = value),
+            get: |s| show_bytes(s.sql.$field),
+        }
+    };
+    ($name:literal, $field:ident, Count, $doc:literal) => {
+        Key {
+            name: $name,
+            kind: Kind::Count,
+            doc: $doc,
+            set: |s, text| count(text).map(|value| s.sql.$field = value),
+            get: |s| s.sql.$field.to_string(),
+        }
+    };
+}
+
 /// Every setting except the free map `storage.*`.
 #[rustfmt::skip]
 pub static KEYS: &[Key] = &[
@@ -254,6 +275,18 @@ pub static KEYS: &[Key] = &[
         "Bytes of data files that one compaction in the background rewrites at most.",
         |s, text| bytes(text).map(|value| s.manage.bytes_max = value),
         |s| show_bytes(s.manage.bytes_max)),
+    duration_key!("sql.time_max", sql.time_max,
+        "Longest time of one query, waiting for other queries included."),
+    sql_key!("sql.memory_bytes_max", memory_bytes_max, Bytes,
+        "Memory that sorting, grouping and joining of one query may take; nothing goes to a disk."),
+    sql_key!("sql.rows_max", rows_max, Count,
+        "Rows of one answer; a query with more fails."),
+    sql_key!("sql.queries_max", queries_max, Count,
+        "Queries that run at the same time; others wait."),
+    sql_key!("sql.file_bytes_max", file_bytes_max, Bytes,
+        "Largest file that is made of a table or a query below a mount."),
+    sql_key!("sql.kept_bytes_max", kept_bytes_max, Bytes,
+        "All such files that are kept in the state directory."),
     key!("log.filter", Text,
         "What is logged: directives such as `info` or `warn,mountable=debug`; also \
          `MOUNTABLE_LOG`.",

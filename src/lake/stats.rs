@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat, take};
 use arrow::datatypes::{Field, FieldRef, Schema};
 use arrow::error::ArrowError;
-use arrow::row::{RowConverter, SortField};
+use arrow::row::{OwnedRow, RowConverter, SortField};
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 
@@ -55,6 +55,9 @@ pub struct ColumnStats {
     pub max: Option<String>,
     /// Stored values that are NULL; `None` if a file does not tell.
     pub nulls: Option<u64>,
+    /// Of a hundred row groups, how many a query for one value of the column does not read on
+    /// average; `None` if it reads all, because nothing can be told of them.
+    pub skipped_percent: Option<u64>,
 }
 
 impl Lake {
@@ -87,8 +90,13 @@ impl Lake {
 }
 
 fn column(field: &FieldRef, footers: &[Arc<Footer>]) -> Result<ColumnStats> {
-    let mut stats =
-        ColumnStats { name: field.name().clone(), min: None, max: None, nulls: Some(0) };
+    let mut stats = ColumnStats {
+        name: field.name().clone(),
+        min: None,
+        max: None,
+        nulls: Some(0),
+        skipped_percent: skipped(field, footers)?,
+    };
     let (mut mins, mut maxes, mut known) = (Vec::new(), Vec::new(), true);
     for footer in footers {
         let Bounds { min, max, nulls } = footer.bounds(field)?;
@@ -102,6 +110,48 @@ fn column(field: &FieldRef, footers: &[Arc<Footer>]) -> Result<ColumnStats> {
         stats.max = extreme(field, &maxes, std::cmp::Ordering::Greater)?;
     }
     Ok(stats)
+}
+
+/// How many row groups of a hundred the bounds of a column keep from being read, on average over
+/// queries for the least and the greatest value of each group.
+fn skipped(field: &FieldRef, footers: &[Arc<Footer>]) -> Result<Option<u64>> {
+    let failed = |error: ArrowError| Error::internal("compare statistics").caused_by(error);
+    let (mut mins, mut maxes) = (Vec::new(), Vec::new());
+    for footer in footers {
+        let bounds = footer.group_bounds(field)?;
+        let (Some(min), Some(max)) = (bounds.min, bounds.max) else { return Ok(None) };
+        mins.push(min);
+        maxes.push(max);
+    }
+    let Some(converter) = mins.first().map(|min| SortField::new(min.data_type().clone())) else {
+        return Ok(None);
+    };
+    let converter = RowConverter::new(vec![converter]).map_err(failed)?;
+    let sorted = |arrays: &[ArrayRef]| -> Result<Vec<OwnedRow>> {
+        let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+        let all = concat(&arrays).map_err(failed)?;
+        let rows = converter.convert_columns(std::slice::from_ref(&all)).map_err(failed)?;
+        // A group of NULLs is read for no value.
+        let valid = (0..all.len()).filter(|row| all.is_valid(*row));
+        let mut rows: Vec<OwnedRow> = valid.map(|row| rows.row(row).owned()).collect();
+        rows.sort_unstable();
+        Ok(rows)
+    };
+    let groups: usize = footers.iter().map(|footer| footer.row_groups().count()).sum();
+    let (mins, maxes) = (sorted(&mins)?, sorted(&maxes)?);
+    if mins.is_empty() || mins.len() != maxes.len() {
+        return Ok(None);
+    }
+    // A group is read for a value that is not less than its least and not greater than its
+    // greatest.
+    let read = |value: &OwnedRow| {
+        let begun = mins.partition_point(|min| min <= value);
+        begun - maxes.partition_point(|max| max < value)
+    };
+    let read: usize = mins.iter().chain(&maxes).map(read).sum();
+    let asked = groups.saturating_mul(mins.len() + maxes.len()).max(1);
+    let percent = asked.saturating_sub(read).saturating_mul(100) / asked;
+    Ok(u64::try_from(percent).ok())
 }
 
 /// The text of the least or greatest value; nothing if all are NULL.

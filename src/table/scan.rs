@@ -29,7 +29,7 @@ mod bounds;
 mod conform;
 mod footer;
 
-pub use bounds::Bounds;
+pub use bounds::{Bounds, GroupBounds};
 pub use conform::conform;
 use footer::FooterCache;
 pub(crate) use footer::pages_digest;

@@ -209,7 +209,51 @@ async fn try_text(table: &Table, snapshot: &Snapshot) -> Result<String> {
 }
 
 async fn text(table: &Table) -> String {
-    try_text(table, latest(table).await.as_ref()).await.expect("readable")
+    let snapshot = latest(table).await;
+    let text = try_text(table, snapshot.as_ref()).await.expect("readable");
+    #[cfg(feature = "sql")]
+    if let Some(by_sql) = text_by_sql(table, &snapshot).await {
+        assert_eq!(by_sql, text, "SQL shows other rows");
+    }
+    text
+}
+
+/// The same rows as a query gives them; `None` where a column is gone or has become another type.
+#[cfg(feature = "sql")]
+async fn text_by_sql(table: &Table, snapshot: &Arc<Snapshot>) -> Option<String> {
+    use crate::sql::{Input, Means, QueryText, TableRows, run, texts};
+    use futures::TryStreamExt;
+
+    let typed = |field: &Arc<Field>| {
+        let found = snapshot.schema.field_with_name(field.name());
+        found.is_ok_and(|found| found.data_type() == field.data_type())
+    };
+    if !schema().fields().iter().all(typed) {
+        return None;
+    }
+    let layout = table.layout(snapshot).await.expect("layout");
+    let mut runs = Vec::new();
+    for piece in &layout.pieces {
+        let path = layout.path(piece.file).expect("path");
+        let file = snapshot.files.iter().find(|file| file.path == *path).expect("file is listed");
+        runs.push(FileRun { file: file.clone(), rows: piece.range() });
+    }
+    let query = QueryText::parse("SELECT id, name FROM t WHERE id < 0 OR id >= 0 OR id IS NULL");
+    let query = query.expect("query");
+    let name = query.tables().expect("tables").remove(0);
+    let rows = Input::Table(TableRows { snapshot: Arc::clone(snapshot), runs });
+    let means = Means {
+        reader: scan::FileReader::new(Arc::clone(&table.parts().objects), 1 << 20),
+        clock: Arc::new(SystemClock),
+        settings: crate::config::SqlSettings::default(),
+    };
+    let answer = run(query, vec![(name, rows)], means).await.expect("plan");
+    let batches: Vec<RecordBatch> = answer.rows.try_collect().await.expect("rows");
+    let lines = batches.iter().flat_map(|batch| texts(batch).expect("texts")).map(|row| {
+        let cell = |at: usize, null: &str| row[at].clone().unwrap_or_else(|| null.to_owned());
+        format!("{}={}", cell(0, "-1"), cell(1, "-"))
+    });
+    Some(lines.collect::<Vec<_>>().join(" "))
 }
 
 async fn text_at(table: &Table, version: u64) -> String {

@@ -44,6 +44,12 @@ pub struct Vfs {
     pub(super) generated: Mutex<HashMap<u64, super::info::Generated>>,
     /// Change feeds by table.
     pub(super) feeds: Mutex<HashMap<TableId, super::feed::SharedFeed>>,
+    /// Files that were made of tables and queries.
+    pub(super) spool: super::derived::spool::Spool,
+    /// Who reads old versions of them.
+    pub(super) readers: super::derived::Readers,
+    /// The last answers of views.
+    pub(super) view_results: super::derived::ViewResults,
     _lock: std::fs::File,
 }
 
@@ -101,6 +107,9 @@ impl Vfs {
             started: time_of_ns(clock.now_ns()),
             generated: Mutex::default(),
             feeds: Mutex::default(),
+            spool: super::derived::spool::Spool::open(&settings.state, &settings.sql)?,
+            readers: super::derived::Readers::default(),
+            view_results: super::derived::ViewResults::default(),
             settings: settings.clone(),
             lake,
             clock,

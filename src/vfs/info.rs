@@ -419,7 +419,11 @@ fn about_readme(table: &TableId) -> String {
          last-error.txt   the last of them in prose\n\
          rejected/        refused text; repair it and append it again\n\
          .at/VERSION/{name}.csv   the table as it was (or a time: .at/2026-11-21T10:00:00Z)\n\
-         .diff/A..B.csv   the rows that changed from version A to B\n"
+         .diff/A..B.csv   the rows that changed from version A to B\n\
+         .head/10.csv .tail/10.csv   the first and the last rows\n\
+         .by/COLUMN/VALUE.csv        the rows with this value\n\
+         .cols/COLUMN,COLUMN.csv     these columns\n\
+         ../{name}.tsv .jsonl .parquet .safe.csv   the table in other formats\n"
     )
 }
 
@@ -436,6 +440,9 @@ Try
 
 Names that ls does not show
   acme/shop/orders/.at/<version or time>/orders.csv   the table as it was
+  acme/shop/orders/.by/<column>/<value>.csv           the rows with this value
+  acme/shop/orders/.head/10.csv .tail/10.csv          its first and last rows
+  acme/shop/.views/<name>.sql            save a SELECT there; <name>.csv is its answer
   acme/shop/.trash/                      dropped tables, as <table>_<time>.csv;
                                          mv .trash/x_<time>.csv x.csv brings one back
   .control                               echo sync > .control finishes every pending save

@@ -18,6 +18,7 @@ mod chunks;
 mod compared;
 mod configure;
 mod conflicts;
+mod derived;
 mod edits;
 mod empty;
 pub mod error;

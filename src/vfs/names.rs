@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::derived::Derived;
 use super::gateway::Vfs;
 use super::namespace::{NAME_BYTES_MAX, Node, SuperChild, super_child, super_of};
 use super::scratch::ScratchKind;
@@ -83,7 +84,13 @@ impl Vfs {
                 None => Err(FsError::Stale),
             },
             node if node.is_directory() == Some(false) => Err(FsError::NotDirectory),
-            Node::At(_) | Node::AtVersion(..) | Node::Diff(_) | Node::TxDiff(_) | Node::Gateway => {
+            Node::Derived(Derived::Views(_)) => Ok(node),
+            Node::At(_)
+            | Node::AtVersion(..)
+            | Node::Diff(_)
+            | Node::TxDiff(_)
+            | Node::Gateway
+            | Node::Derived(_) => {
                 Err(FsError::new(ErrorKind::ReadOnly, "this directory is read-only"))
             }
             _ => Ok(node),
@@ -112,6 +119,9 @@ impl Vfs {
                 SuperChild::NotAllowed => return Err(self.refuse_name(caller, id, name).await),
                 _ => {}
             }
+        }
+        if let Some(created) = self.create_view(caller, &node, name).await? {
+            return Ok(created);
         }
         let no_files = matches!(node, Node::Branches(_) | Node::Transactions(_));
         if no_files || matches!(node, Node::Trash(_) | Node::Rejected(_)) {
@@ -350,6 +360,7 @@ impl Vfs {
                 let path = self.rejected_directory(&table).join(format!("{attempt}.csv"));
                 Ok(std::fs::remove_file(path).map_err(Error::from)?)
             }
+            Node::Derived(Derived::View(id, view)) => self.remove_view(caller, &id, &view).await,
             node if node.is_directory() == Some(true) => Err(FsError::IsDirectory),
             _ => Err(FsError::new(ErrorKind::Denied, "this file is made by the gateway")),
         }

@@ -1,6 +1,7 @@
 //! The path grammar: which names exist in which directory of the mounted tree (semantics
 //! section 1). Pure; whether a lake object exists is asked elsewhere.
 
+use super::derived::Derived;
 use crate::lake::{BranchName, OrgName, SimpleName, SuperId, SuperName, TableId};
 
 /// Longest file name, in bytes.
@@ -59,6 +60,8 @@ pub(super) enum Node {
     TxDiffFile(TableId),
     /// `<super>/errors.csv`: refusals that belong to no table.
     SuperErrors(SuperId),
+    /// What is made of tables when it is asked for.
+    Derived(Derived),
     /// A scratch file, directory or link.
     Scratch(u64),
 }
@@ -261,6 +264,7 @@ impl Node {
             Self::TxDiff(id) => format!("tx-diff:{id}"),
             Self::TxDiffFile(table) => format!("tx-diff-file:{table}"),
             Self::SuperErrors(id) => format!("super-errors:{id}"),
+            Self::Derived(derived) => derived.to_text(),
             Self::Scratch(id) => format!("scratch:{id}"),
         }
     }
@@ -323,7 +327,7 @@ impl Node {
             "tx-diff-file" => Self::TxDiffFile(table()?),
             "super-errors" => Self::SuperErrors(SuperId::parse(rest).ok()?),
             "scratch" => Self::Scratch(rest.parse().ok()?),
-            _ => return None,
+            kind => Self::Derived(Derived::from_text(kind, rest)?),
         })
     }
 
@@ -353,6 +357,7 @@ impl Node {
             | Self::SuperErrors(id) => Self::Super(id.clone()),
             Self::TxDiffFile(table) => Self::TxDiff(table.super_id()),
             Self::TrashFile(id, _) => Self::Trash(id.clone()),
+            Self::Derived(derived) => derived.parent(),
             Self::Scratch(_) => return None,
         })
     }
@@ -361,6 +366,7 @@ impl Node {
     pub(super) fn is_directory(&self) -> Option<bool> {
         match self {
             Self::Scratch(_) => None,
+            Self::Derived(derived) => Some(derived.is_directory()),
             Self::Root
             | Self::Gateway
             | Self::Org(_)

@@ -2,15 +2,16 @@
 
 use std::sync::{Arc, PoisonError};
 
+use super::derived::Derived;
 use super::gateway::Vfs;
 use super::names::{Afterwards, check_name};
 use super::namespace::{Node, SuperChild, is_silly_rename, super_child};
-use super::scratch::BaseRef;
+use super::scratch::{BaseRef, ScratchKind};
 use super::slot::{EditKey, Slot, SlotState, Trigger};
 use super::tables::{Shown, Strict, shows};
 use super::{Caller, FsError, FsResult, Handle};
 use crate::error::{Error, ErrorKind};
-use crate::lake::{CsvView, SuperId, TableId};
+use crate::lake::{CsvView, SimpleName, SuperId, TableId};
 
 /// What a name is, for a rename.
 enum Place {
@@ -18,6 +19,7 @@ enum Place {
     Scratch(u64),
     Trashed(SuperId, String),
     Config(TableId),
+    View(SuperId, SimpleName),
     Other,
 }
 
@@ -66,6 +68,16 @@ impl Vfs {
                 self.scratch.remove_name(from.0.inode, from.1)?;
                 Ok(())
             }
+            (Place::Scratch(id), Place::View(super_id, name)) => {
+                let file = self.scratch.file(id)?;
+                let text = self.scratch_text(caller, id, &file).await?;
+                self.save_view(caller, &super_id, &name, &text).await?;
+                self.scratch.remove_name(from.0.inode, from.1)?;
+                Ok(())
+            }
+            (Place::View(id, name), target) => {
+                self.rename_view(caller, (&id, &name), target, to).await
+            }
             (Place::Scratch(id), Place::Scratch(_) | Place::Other) => {
                 self.rename_scratch(caller, id, from, to).await
             }
@@ -110,8 +122,51 @@ impl Vfs {
                 Place::Trashed(id.clone(), stem.to_owned())
             }
             Node::About(table) if name == b"config.toml" => Place::Config(table.clone()),
+            Node::Derived(views) => {
+                let text = std::str::from_utf8(name).ok();
+                match text.and_then(|text| views.child(text)) {
+                    Some(Derived::View(id, name)) => Place::View(id, name),
+                    _ => Place::Other,
+                }
+            }
             _ => Place::Other,
         }
+    }
+
+    /// Renames a view, or puts its text aside as an editor does.
+    async fn rename_view(
+        &self,
+        caller: &Caller,
+        (id, name): (&SuperId, &SimpleName),
+        target: Place,
+        to: (Handle, &[u8]),
+    ) -> FsResult<()> {
+        let view = self.lake.named_view(&self.principal(caller), id, name).await?;
+        let view = view.ok_or_else(FsError::not_found)?;
+        match target {
+            Place::View(other, new) => {
+                self.save_view(caller, &other, &new, view.text.as_bytes()).await?;
+            }
+            Place::Scratch(_) | Place::Other => {
+                let free = match self.find(caller, to.0, to.1).await {
+                    Ok(entry) => matches!(self.node(entry.handle)?, Node::Scratch(_)),
+                    Err(_) => true,
+                };
+                if !free {
+                    return Err(FsError::new(ErrorKind::AlreadyExists, "the name exists"));
+                }
+                let owner = (0o644, caller.uid, caller.gid);
+                let kind = ScratchKind::File;
+                let scratch = self.scratch.create((to.0.inode, to.1), kind, owner, self.now())?;
+                let file = self.scratch.file(scratch)?;
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.write(0, view.text.as_bytes())?;
+            }
+            _ => {
+                return Err(FsError::new(ErrorKind::Unsupported, "this cannot be renamed"));
+            }
+        }
+        self.remove_view(caller, id, name).await
     }
 
     async fn rename_scratch(

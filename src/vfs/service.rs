@@ -87,6 +87,9 @@ impl Vfs {
                 self.transact(caller, id, *file).await
             }
             Node::TxFile(..) => Ok(()),
+            Node::Derived(derived) if !derived.is_directory() => {
+                self.set_derived_attr(caller, derived, &set).await
+            }
             node if node.is_directory() == Some(true) => Ok(()),
             _ => Err(FsError::new(ErrorKind::ReadOnly, "this file is read-only")),
         }
@@ -158,6 +161,23 @@ impl Vfs {
         })
     }
 
+    /// Takes what is written to a file that is stored as a whole.
+    async fn write_small(
+        &self,
+        caller: &Caller,
+        node: &Node,
+        offset: u64,
+        data: &[u8],
+    ) -> FsResult<()> {
+        match node {
+            Node::Derived(derived) => {
+                self.check_writable(caller)?;
+                self.write_view(caller, derived, offset, data).await
+            }
+            node => self.write_generated(caller, node, offset, data).await,
+        }
+    }
+
     async fn write_other(
         &self,
         caller: &Caller,
@@ -169,7 +189,7 @@ impl Vfs {
         let before = self.node_attr(caller, handle, node).await.ok();
         let result = match node {
             Node::Scratch(id) => self.write_scratch(caller, *id, offset, data).await,
-            node => self.write_generated(caller, node, offset, data).await.map(|()| WriteReply {
+            node => self.write_small(caller, node, offset, data).await.map(|()| WriteReply {
                 count: u32::try_from(data.len()).unwrap_or(u32::MAX),
                 stability: Stability::FileSync,
                 verifier: self.verifier,
@@ -246,6 +266,9 @@ impl FileSystem for Vfs {
             }
             Node::Scratch(id) if self.is_scratch_directory(*id) => Err(FsError::IsDirectory),
             Node::Scratch(id) => self.read_scratch(caller, handle, *id, offset, count).await,
+            Node::Derived(derived) if !derived.is_directory() => {
+                Box::pin(self.read_derived(caller, handle, derived, offset, count)).await
+            }
             Node::AtFile(..) | Node::TrashFile(..) => {
                 self.read_snapshot_file(caller, handle, &node, offset, count).await
             }
@@ -432,7 +455,11 @@ impl FileSystem for Vfs {
 
     async fn hint(&self, caller: &Caller, handle: Handle, hint: Hint) -> FsResult<()> {
         // Only tables have saves that are judged, and versions that go out of date.
-        let (resolved, Node::Table(table)) = self.resolve(handle)? else { return Ok(()) };
+        let (resolved, node) = self.resolve(handle)?;
+        if let Node::Derived(_) = &node {
+            self.take_derived_hint(handle, hint);
+        }
+        let Node::Table(table) = node else { return Ok(()) };
         let slot = self.slot(&table);
         self.take_hint(caller, &slot, resolved, hint).await
     }

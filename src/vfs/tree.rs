@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::attr::{self, FSID_REPEATED};
+use super::derived::Derived;
 use super::gateway::Vfs;
 use super::namespace::{
     AboutFile, GatewayFile, NAME_BYTES_MAX, Node, SuperChild, TxFile, super_child, super_of,
@@ -19,6 +20,9 @@ use crate::lake::{At, OrgName, Page, Reference, Snapshot, SuperId, TableId};
 impl Vfs {
     /// What a client gets for a node that is no table.
     pub(super) async fn entry(&self, caller: &Caller, node: &Node) -> FsResult<Entry> {
+        if let Node::Derived(derived) = node {
+            return Box::pin(self.derived_entry(caller, derived)).await;
+        }
         let handle = self.handle(node);
         let attr = self.node_attr(caller, handle, node).await?;
         Ok(Entry { handle, attr })
@@ -45,6 +49,10 @@ impl Vfs {
                 self.table_attr(caller, &slot, handle).await
             }
             Node::Scratch(id) => self.scratch_attr(caller, *id, inode).await,
+            Node::Derived(derived) => {
+                Box::pin(self.check_newest(caller, handle, derived)).await?;
+                Box::pin(self.derived_attr(caller, handle, derived)).await
+            }
             Node::Super(id) => {
                 let changed = self.lake.super_seen_ms(id).await?;
                 let changed = changed.ok_or(FsError::Stale)?;
@@ -166,6 +174,9 @@ impl Vfs {
     /// A lake child that is no table; `None` if there is no such name.
     async fn child(&self, caller: &Caller, dir: &Node, name: &[u8]) -> FsResult<Option<Node>> {
         let Ok(text) = std::str::from_utf8(name) else { return Ok(None) };
+        if let Some(derived) = Box::pin(self.derived_child(caller, dir, text)).await? {
+            return Ok(Some(derived));
+        }
         Ok(match dir {
             Node::Root => match text {
                 "README.txt" => Some(Node::Readme),
@@ -470,6 +481,11 @@ impl Vfs {
             }
             Node::Branches(_) | Node::Transactions(_) | Node::TxDiff(_) => {
                 self.branch_names(node).await?
+            }
+            Node::Derived(Derived::Views(id)) => {
+                let names = self.lake.views(&self.principal(caller), id).await?.into_iter();
+                let view = |name| Node::Derived(Derived::View(id.clone(), name));
+                names.map(|name| (format!("{name}.sql"), view(name))).collect()
             }
             Node::Trash(id) => {
                 let names = self.lake.trash(id).await?.into_iter();

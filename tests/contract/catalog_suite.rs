@@ -498,6 +498,7 @@ pub(crate) async fn documents_are_replaced_only_from_what_was_expected(
         DocKey::Secret("handles"),
         DocKey::Trash(id.super_id(), "orders~1 \u{e9}:*".to_owned()),
         DocKey::TableConfig(id.clone()),
+        DocKey::Views(id.super_id()),
     ] {
         let put = async |c: &SharedCatalog, expected: Expected, value: &Bytes| {
             c.put_doc(&key, expected, value.clone()).await.expect("put")

@@ -24,6 +24,12 @@ mod restarts;
 mod rewrites;
 mod round_trips;
 mod schema;
+#[cfg(feature = "sql")]
+mod sql;
+#[cfg(feature = "sql")]
+mod sql_filters;
+#[cfg(feature = "sql")]
+mod sql_tree;
 mod support;
 mod trash;
 mod verdicts;

@@ -111,6 +111,7 @@ fn doc_key(key: &DocKey) -> String {
         DocKey::Layout => "layout".to_owned(),
         DocKey::Secret(name) => format!("secret {name}"),
         DocKey::Trash(id, name) => format!("trash {id} {name}"),
+        DocKey::Views(id) => format!("views {id}"),
         DocKey::TableConfig(table) => format!("config {table}"),
         DocKey::SchemaDocument(table) => format!("schema {table}"),
         DocKey::RowIdCounter(table) => format!("row ids {table}"),

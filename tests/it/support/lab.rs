@@ -135,6 +135,18 @@ impl Lab {
         Gateway { vfs, _state: state }
     }
 
+    /// The lake as the gateway has it, with its settings.
+    pub(crate) fn gate(&self) -> Lake {
+        let (objects, catalog) = (Arc::clone(&self.objects), Arc::clone(&self.catalog));
+        Lake::from_parts(&self.settings, objects, catalog, Arc::clone(&self.clock)).unwrap()
+    }
+
+    /// Removes an object behind everybody's back.
+    pub(crate) async fn remove_object(&self, path: &str) {
+        use object_store::ObjectStoreExt;
+        self.objects.delete(&object_store::path::Path::from(path)).await.unwrap();
+    }
+
     pub(crate) fn id(table: &str) -> TableId {
         TableId::parse(&format!("acme/shop/{table}")).unwrap()
     }
