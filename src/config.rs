@@ -56,6 +56,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Maintenance in the background.
     pub manage: Manage,
+    /// Copies of tables for other engines.
+    pub mirrors: Mirrors,
     /// What is logged and how.
     pub log: LogSettings,
 }
@@ -81,6 +83,19 @@ impl Default for Manage {
             dead_percent: 30,
             bytes_max: 256 << 20,
         }
+    }
+}
+
+/// Copies of tables for other engines, refreshed in the background.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirrors {
+    /// Longest time between two looks; zero = none, not even after commits.
+    pub interval: Duration,
+}
+
+impl Default for Mirrors {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(10) }
     }
 }
 
@@ -252,6 +267,7 @@ impl Default for Settings {
             timing: Timing::default(),
             limits: Limits::default(),
             manage: Manage::default(),
+            mirrors: Mirrors::default(),
             log: LogSettings::default(),
         }
     }

@@ -29,6 +29,7 @@ mod known;
 mod lifecycle;
 mod listing;
 mod manage;
+mod mirrors;
 mod names;
 mod newer;
 mod pointers;
@@ -41,6 +42,7 @@ mod transfer;
 
 pub use crate::access::Principal;
 pub use crate::ident::{At, OrgName, SimpleName, SuperId, SuperName, TableId};
+pub use crate::mirror::MirrorFormat;
 pub use crate::table::changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
 };
@@ -57,6 +59,7 @@ pub use check::{LakeReport, Scope};
 pub use doctor::doctor;
 pub use export::ExportFormat;
 pub use listing::{Listing, Page};
+pub use mirrors::{MirrorReport, MirrorStatus};
 pub use newer::Incoming;
 pub use rebuild::LakeRebuilt;
 pub use reference::Reference;
@@ -84,6 +87,7 @@ struct Inner {
     /// Tables that were written since maintenance looked at them.
     written: Mutex<HashSet<TableId>>,
     listings: listing::Listings,
+    mirrors: mirrors::Board,
     lock_owner: OnceLock<LockOwner>,
     refusals_kept: usize,
     /// Where the objects are, as the settings name it.
@@ -209,6 +213,7 @@ impl Lake {
             known: known::Known::default(),
             written: Mutex::default(),
             listings: listing::Listings::default(),
+            mirrors: mirrors::Board::default(),
             lock_owner: OnceLock::new(),
             refusals_kept: settings.limits.refusals_kept,
             location: settings.lake.clone(),

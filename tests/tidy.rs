@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 8] = [
     &["csv", "store", "catalog"],
     &["table"],
     &["view", "access", "audit"],
-    &["ingest", "filter"],
+    &["ingest", "filter", "mirror"],
     &["lake"],
     &["vfs"],
     &["nfs", "fuse", "cli"],

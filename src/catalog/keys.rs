@@ -211,6 +211,11 @@ impl KeyLayout {
             }
             DocKey::SchemaDocument(table) => Place::Key(self.schema(table)),
             DocKey::RowIdCounter(table) => Place::Key(self.row_ids(table)),
+            DocKey::Mirrors(id) => Place::Key(format!("{}meta:mirrors", self.super_prefix(id))),
+            DocKey::MirrorState(table) => {
+                let name = &table.simple_name;
+                Place::Key(format!("{}mirrors:doc:{name}", own_prefix(&table.super_id())))
+            }
         }
     }
 

@@ -142,6 +142,11 @@ pub enum DocKey {
     /// The counter of row ids, as decimal text. Only read through this;
     /// [`Catalog::reserve_row_ids`] changes it.
     RowIdCounter(TableId),
+    /// Formats that a SuperTable's tables are mirrored in, as the Python library keeps them
+    /// (format spec section 1): `{"formats":["DELTA",...],"ts":ms}`.
+    Mirrors(SuperId),
+    /// How far a table's mirrors are, as JSON.
+    MirrorState(TableId),
 }
 
 /// Bounded lists of small entries, oldest dropped first.

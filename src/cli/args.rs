@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Flags;
 use crate::error::{Error, Result};
+use crate::lake::MirrorFormat;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments or data, 3 not found, \
                           4 conflict, 5 denied, 6 back end unavailable, 7 outcome unknown.";
@@ -176,6 +177,11 @@ pub(super) enum Command {
     Catalog {
         #[command(subcommand)]
         action: CatalogAction,
+    },
+    /// Copies of tables that other engines read: Delta, Iceberg, Parquet
+    Mirror {
+        #[command(subcommand)]
+        action: MirrorAction,
     },
     /// Copies a lake with its catalogue elsewhere, reads copies back, restores them
     Backup {
@@ -523,6 +529,40 @@ pub(super) enum CatalogAction {
     Import {
         /// The file; - is standard input
         file: PathBuf,
+    },
+}
+
+/// `mirror`.
+#[derive(Debug, Subcommand)]
+pub(super) enum MirrorAction {
+    /// Mirrors all tables of a SuperTable from now on; `serve` keeps the mirrors up to date
+    Enable {
+        /// ORG/SUPER
+        place: String,
+        /// The format: delta, iceberg or parquet
+        format: MirrorFormat,
+    },
+    /// Mirrors them no longer; what was mirrored stays
+    Disable {
+        /// ORG/SUPER
+        place: String,
+        /// The format: delta, iceberg or parquet
+        format: MirrorFormat,
+        /// Remove the mirrors' files as well
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Says how far the mirrors are; exit code 1 if one lags or failed
+    Status {
+        /// ORG/SUPER
+        place: String,
+    },
+    /// Brings mirrors up to the newest versions now
+    Refresh {
+        /// ORG/SUPER, or ORG/SUPER/TABLE
+        place: String,
+        /// Only these formats; default: all that are enabled
+        formats: Vec<MirrorFormat>,
     },
 }
 

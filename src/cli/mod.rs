@@ -17,6 +17,7 @@ mod export;
 mod fsck;
 mod list;
 mod load;
+mod mirror;
 mod mount;
 mod mounting;
 mod newer;
@@ -208,6 +209,7 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Diff { from, to } => versions::diff(&session, &from, to.as_deref(), console).await,
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
         Command::Catalog { action } => catalog::catalog(&session, &action, console).await,
+        Command::Mirror { action } => mirror::mirror(&session, &action, console).await,
         Command::Backup { action } => backup::backup(&session, &action, console).await,
         Command::Doctor => doctor::doctor(&session, console).await,
         Command::Fsck(fsck) => fsck::fsck(&session, &fsck, console).await,

@@ -254,6 +254,9 @@ pub static KEYS: &[Key] = &[
         "Bytes of data files that one compaction in the background rewrites at most.",
         |s, text| bytes(text).map(|value| s.manage.bytes_max = value),
         |s| show_bytes(s.manage.bytes_max)),
+    duration_key!("mirrors.interval", mirrors.interval,
+        "Longest time until a commit, also one of another writer, is in the mirrors; `0s` = they \
+         are refreshed by hand only."),
     key!("log.filter", Text,
         "What is logged: directives such as `info` or `warn,mountable=debug`; also \
          `MOUNTABLE_LOG`.",

@@ -1,0 +1,80 @@
+//! Brings a mirror up to a snapshot, from wherever it is.
+
+use std::sync::Arc;
+
+use super::{Content, Mirror, MirrorParts, Pace, Published};
+use crate::error::{Error, ErrorKind, Result};
+use crate::table::{Snapshot, Table};
+
+/// How often the mirror is looked at anew because somebody else publishes, too.
+const ATTEMPTS: usize = 8;
+
+/// What a refresh did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Refreshed {
+    /// Snapshots that were published.
+    pub published: u64,
+}
+
+/// Lets a mirror show `newest`, and every snapshot on the way there that it keeps versions of.
+///
+/// # Errors
+/// `Busy` if others publish all the time; as [`Mirror::publish`], [`Content::of`].
+pub async fn refresh(
+    mirror: &dyn Mirror,
+    parts: &MirrorParts,
+    table: &Table,
+    newest: &Arc<Snapshot>,
+) -> Result<Refreshed> {
+    let mut done = Refreshed::default();
+    for _ in 0..ATTEMPTS {
+        let shown = mirror.shown().await?;
+        if shown.as_deref() == Some(newest.path.as_str()) {
+            return Ok(done);
+        }
+        for snapshot in steps(mirror.pace(), table, shown.as_deref(), newest).await? {
+            let snapshot = table.with_all_columns(snapshot).await?;
+            if snapshot.schema.fields().is_empty() {
+                // A table without columns has no form elsewhere; it gets one with its first rows.
+                if snapshot.path == newest.path {
+                    return Ok(done);
+                }
+                continue;
+            }
+            let content = Content::of(parts, table, &snapshot).await?;
+            match mirror.publish(&content).await? {
+                Published::Done => done.published = done.published.saturating_add(1),
+                Published::Moved => break,
+            }
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, "others publish in this mirror all the time")
+        .with("table", table.id()))
+}
+
+/// The snapshots behind the one that is shown, oldest first; only the newest if no way leads there
+/// (the mirror is new, the table was dropped and made again, versions in between were vacuumed).
+async fn steps(
+    pace: Pace,
+    table: &Table,
+    shown: Option<&str>,
+    newest: &Arc<Snapshot>,
+) -> Result<Vec<Arc<Snapshot>>> {
+    let mut steps = vec![Arc::clone(newest)];
+    let (Pace::EachSnapshot, Some(shown)) = (pace, shown) else { return Ok(steps) };
+    let mut at = Arc::clone(newest);
+    for _ in 0..table.parts().settings.history_max {
+        match table.before(&at).await? {
+            Some(before) if before.path == shown => {
+                steps.reverse();
+                return Ok(steps);
+            }
+            Some(before) => {
+                steps.push(Arc::clone(&before));
+                at = before;
+            }
+            None => break,
+        }
+    }
+    Ok(vec![Arc::clone(newest)])
+}
