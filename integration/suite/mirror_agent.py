@@ -7,6 +7,7 @@ that each reader found, as sorted lists of texts in the spelling of the CSV file
 import base64
 import datetime
 import decimal
+import functools
 import json
 import math
 import os
@@ -43,6 +44,8 @@ def cell(value):
         return "NaN" if math.isnan(value) else repr(value)
     if isinstance(value, decimal.Decimal):
         return f"{value:f}"
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, separators=(",", ":"))
     return str(value)
 
 
@@ -53,14 +56,20 @@ def told(table):
     return {"columns": table.column_names, "rows": rows}
 
 
-def duck(sql):
-    """The answer of a DuckDB that loads extensions from packages."""
+@functools.cache
+def ducks():
+    """A DuckDB that has loaded its extensions from packages."""
     connection = duckdb.connect()
     connection.execute("SET autoinstall_known_extensions = false; SET TimeZone = 'UTC'")
     for package in sorted(Path(deltalake.__file__).parent.parent.glob("duckdb_extension_*")):
         for extension in package.glob("extensions/*/*.duckdb_extension"):
             connection.execute(f"LOAD '{extension}'")
-    answer = connection.execute(sql).arrow()
+    return connection
+
+
+def duck(sql):
+    """DuckDB's answer."""
+    answer = ducks().cursor().execute(sql).arrow()
     return told(answer if isinstance(answer, pa.Table) else answer.read_all())
 
 
@@ -69,26 +78,40 @@ def of_polars(frame):
     return told(frame.to_arrow())
 
 
-def delta(path, version=None):
-    """A Delta table, newest or at a version."""
-    table = deltalake.DeltaTable(path, version=version)
+def delta(path, version=None, options=None):
+    """A Delta table, newest or at a version; `options` are those of its storage."""
+    table = deltalake.DeltaTable(path, version=version, storage_options=options)
+    out = {"deltalake": told(table.to_pyarrow_table())}
+    if version is not None:
+        return out, {"version": table.version()}
     engine = deltalake.QueryBuilder().register("mirror", table)
-    out = {
-        "deltalake": told(table.to_pyarrow_table()),
+    out |= {
         "deltalake sql": told(pa.table(engine.execute("SELECT * FROM mirror").read_all())),
-        "polars": of_polars(polars.scan_delta(path, version=version).collect()),
+        "polars": of_polars(
+            polars.scan_delta(path, storage_options=options).collect()
+        ),
     }
-    if version is None:
+    if not options:
         out["duckdb"] = duck(f"SELECT * FROM delta_scan('{path}')")
     return out, {"version": table.version(), "files": len(table.file_uris())}
 
 
-def iceberg(path, snapshot=None):
+# Storage options of PyIceberg.
+ICEBERG_OPTIONS = {
+    "AWS_ENDPOINT_URL": "s3.endpoint",
+    "AWS_ACCESS_KEY_ID": "s3.access-key-id",
+    "AWS_SECRET_ACCESS_KEY": "s3.secret-access-key",
+    "AWS_REGION": "s3.region",
+}
+
+
+def iceberg(path, snapshot=None, options=None):
     """An Iceberg table, newest or at a snapshot id."""
-    table = StaticTable.from_metadata(path)
+    named = {ICEBERG_OPTIONS[k]: v for k, v in (options or {}).items() if k in ICEBERG_OPTIONS}
+    table = StaticTable.from_metadata(path, named)
     scan = table.scan(snapshot_id=snapshot)
     out = {"pyiceberg": told(scan.to_arrow())}
-    if snapshot is None:
+    if snapshot is None and not options:
         out["polars"] = of_polars(polars.scan_iceberg(table).collect())
         out["duckdb"] = duck(f"SELECT * FROM iceberg_scan('{path}')")
     files = [task.file.file_path for task in scan.plan_files()]

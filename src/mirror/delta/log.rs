@@ -28,17 +28,17 @@ struct Names {
 
 /// The log at a version.
 #[derive(Debug, Default)]
-pub(super) struct LogState {
+pub(in crate::mirror) struct LogState {
     /// The newest version; `None` = there is no log.
-    pub(super) newest: Option<u64>,
+    pub(in crate::mirror) newest: Option<u64>,
     /// Version of the last checkpoint.
-    pub(super) checkpoint: Option<u64>,
+    pub(in crate::mirror) checkpoint: Option<u64>,
     /// Files that the version holds: path to `add` action.
-    pub(super) active: BTreeMap<String, Value>,
+    pub(in crate::mirror) active: BTreeMap<String, Value>,
     /// Files that earlier versions hold: path to `remove` action.
     pub(super) removed: BTreeMap<String, Value>,
     /// The newest `metaData` action.
-    pub(super) metadata: Option<Value>,
+    pub(in crate::mirror) metadata: Option<Value>,
     /// The newest `protocol` action.
     pub(super) protocol: Option<Value>,
     /// The snapshot that the newest version says it shows; `None` if it is not ours.
