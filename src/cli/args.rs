@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cli::mirror::MirrorAction;
 use crate::config::Flags;
 use crate::error::{Error, Result};
-use crate::lake::MirrorFormat;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments or data, 3 not found, \
                           4 conflict, 5 denied, 6 back end unavailable, 7 outcome unknown.";
@@ -529,40 +529,6 @@ pub(super) enum CatalogAction {
     Import {
         /// The file; - is standard input
         file: PathBuf,
-    },
-}
-
-/// `mirror`.
-#[derive(Debug, Subcommand)]
-pub(super) enum MirrorAction {
-    /// Mirrors all tables of a SuperTable from now on; `serve` keeps the mirrors up to date
-    Enable {
-        /// ORG/SUPER
-        place: String,
-        /// The format: delta, iceberg or parquet
-        format: MirrorFormat,
-    },
-    /// Mirrors them no longer; what was mirrored stays
-    Disable {
-        /// ORG/SUPER
-        place: String,
-        /// The format: delta, iceberg or parquet
-        format: MirrorFormat,
-        /// Remove the mirrors' files as well
-        #[arg(long)]
-        remove: bool,
-    },
-    /// Says how far the mirrors are; exit code 1 if one lags or failed
-    Status {
-        /// ORG/SUPER
-        place: String,
-    },
-    /// Brings mirrors up to the newest versions now
-    Refresh {
-        /// ORG/SUPER, or ORG/SUPER/TABLE
-        place: String,
-        /// Only these formats; default: all that are enabled
-        formats: Vec<MirrorFormat>,
     },
 }
 

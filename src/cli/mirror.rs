@@ -1,6 +1,7 @@
 //! `mountable mirror`.
 
-use crate::cli::args::MirrorAction;
+use clap::Subcommand;
+
 use crate::cli::compact::tables_of;
 use crate::cli::console::{Console, Form};
 use crate::cli::{Exit, Session};
@@ -8,6 +9,40 @@ use crate::clock::rfc3339;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::SuperId;
 use crate::lake::{MirrorFormat, MirrorStatus};
+
+/// `mirror`.
+#[derive(Debug, Subcommand)]
+pub(super) enum MirrorAction {
+    /// Mirrors all tables of a SuperTable from now on; `serve` keeps the mirrors up to date
+    Enable {
+        /// ORG/SUPER
+        place: String,
+        /// The format: delta, iceberg or parquet
+        format: MirrorFormat,
+    },
+    /// Mirrors them no longer; what was mirrored stays
+    Disable {
+        /// ORG/SUPER
+        place: String,
+        /// The format: delta, iceberg or parquet
+        format: MirrorFormat,
+        /// Remove the mirrors' files as well
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Says how far the mirrors are; exit code 1 if one lags or failed
+    Status {
+        /// ORG/SUPER
+        place: String,
+    },
+    /// Brings mirrors up to the newest versions now
+    Refresh {
+        /// ORG/SUPER, or ORG/SUPER/TABLE
+        place: String,
+        /// Only these formats; default: all that are enabled
+        formats: Vec<MirrorFormat>,
+    },
+}
 
 /// Switches mirrors on and off, refreshes them, says how far they are.
 pub(super) async fn mirror(
@@ -117,6 +152,9 @@ async fn refresh(
             return Err(Error::new(ErrorKind::Invalid, "the mirror is not enabled")
                 .with("super", id.super_id())
                 .with("format", other));
+        }
+        if enabled.is_empty() {
+            console.note(&format!("no mirrors are enabled for {}", id.super_id()));
         }
         let wanted = if formats.is_empty() { &enabled } else { formats };
         for format in wanted {

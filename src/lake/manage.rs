@@ -121,6 +121,6 @@ impl Lake {
         let mut written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.insert(id.clone());
         drop(written);
-        self.0.mirrors.wake();
+        self.0.mirrors.changed(id);
     }
 }

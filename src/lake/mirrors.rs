@@ -1,7 +1,7 @@
 //! Mirrors of a lake's tables: switched on per SuperTable, refreshed on demand and in the
 //! background. Commits never wait for them, and never fail because of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,16 +26,25 @@ const LOOK_AGAIN_NS: u64 = 60_000_000_000;
 /// What this process knows about mirrors.
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    changed: Notify,
+    wake: Notify,
+    /// Tables that were written since the background looked at them.
+    written: Mutex<HashSet<TableId>>,
     /// The snapshot that each mirror was seen to show, and when.
     seen: Mutex<HashMap<(TableId, MirrorFormat), (String, u64)>>,
     states: Mutex<BTreeMap<TableId, States>>,
 }
 
 impl Board {
-    /// Tells the background that there is something to mirror.
-    pub(super) fn wake(&self) {
-        self.changed.notify_one();
+    /// Tells the background that a table changed.
+    pub(super) fn changed(&self, id: &TableId) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.insert(id.clone());
+        drop(written);
+        self.wake.notify_one();
+    }
+
+    fn take_written(&self) -> HashSet<TableId> {
+        std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn note(&self, id: &TableId, format: MirrorFormat, state: &MirrorState) -> Option<MirrorState> {
@@ -118,9 +127,7 @@ impl Lake {
         self.check_super(id).await?;
         self.0.catalog.check_writable(id).await?;
         let now = now_ms(&*self.0.clock);
-        let changed = mirror::set_format(&self.0.catalog, id, format, enabled, now).await?;
-        self.0.mirrors.wake();
-        Ok(changed)
+        mirror::set_format(&self.0.catalog, id, format, enabled, now).await
     }
 
     /// Removes the files of a SuperTable's mirrors in a format that is switched off; their number.
@@ -288,20 +295,47 @@ impl Lake {
                 }
             };
             for snapshot in tables {
-                if self.allow(who, &snapshot.table, Permission::Write).await.is_err() {
-                    continue;
-                }
-                for format in &formats {
-                    let now_ns = self.0.clock.monotonic_ns();
-                    if !self.0.mirrors.is_seen(&snapshot, *format, now_ns)
-                        && self.refresh_to(&snapshot, *format).await.is_err()
-                    {
-                        failed = failed.saturating_add(1);
-                    }
-                }
+                failed = failed.saturating_add(self.follow(who, &snapshot, &formats).await);
             }
         }
         failed
+    }
+
+    /// Refreshes the mirrors of a table where they need it; the number of those that failed.
+    async fn follow(
+        &self,
+        who: &Principal,
+        newest: &Arc<Snapshot>,
+        formats: &[MirrorFormat],
+    ) -> u64 {
+        let mut failed = 0_u64;
+        if self.allow(who, &newest.table, Permission::Write).await.is_err() {
+            return failed;
+        }
+        for format in formats {
+            let now_ns = self.0.clock.monotonic_ns();
+            if !self.0.mirrors.is_seen(newest, *format, now_ns)
+                && self.refresh_to(newest, *format).await.is_err()
+            {
+                failed = failed.saturating_add(1);
+            }
+        }
+        failed
+    }
+
+    /// Refreshes the mirrors of the tables that were written through this lake since the last
+    /// call.
+    async fn follow_written(&self, who: &Principal) {
+        for id in self.0.mirrors.take_written() {
+            let formats = mirror::formats_of(&self.0.catalog, &id.super_id()).await;
+            // What cannot be found out now is looked at in the next interval.
+            if let Ok(formats) = formats
+                && !formats.is_empty()
+                && let Ok(newest) = self.latest(who, &id).await
+            {
+                self.follow(who, &newest, &formats).await;
+            }
+        }
     }
 
     async fn supers_with_mirrors(&self) -> Result<Vec<(SuperId, Vec<MirrorFormat>)>> {
@@ -333,9 +367,13 @@ impl Lake {
             let clock = Arc::clone(lake.clock());
             loop {
                 lake.refresh_mirrors(&who).await;
-                tokio::select! {
-                    () = clock.sleep(interval) => {}
-                    () = lake.0.mirrors.changed.notified() => {}
+                let mut rest = clock.sleep(interval);
+                loop {
+                    tokio::select! {
+                        () = &mut rest => break,
+                        () = lake.0.mirrors.wake.notified() => {}
+                    }
+                    lake.follow_written(&who).await;
                 }
             }
         }))

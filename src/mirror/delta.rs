@@ -249,7 +249,7 @@ impl Mirror for DeltaMirror {
                 store::delete(&self.parts.objects, &format!("{folder}/{name}")).await?;
             }
         }
-        Ok(())
+        self.log.trim(before_ms).await
     }
 }
 

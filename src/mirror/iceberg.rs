@@ -125,6 +125,21 @@ impl IcebergMirror {
         Ok(files)
     }
 
+    /// Removes manifests and lists of snapshots that are no longer named: those that were so until
+    /// now, and older ones.
+    async fn sweep_manifests(&self, named: &[i64], expired: &[i64], before_ms: i64) -> Result<()> {
+        let objects = &self.parts.objects;
+        for meta in store::list(objects, &format!("{}/metadata", self.folder)).await? {
+            let Some(id) = meta.location.filename().and_then(snapshot_of) else { continue };
+            // A young one may belong to a snapshot that somebody is about to publish.
+            let old = meta.last_modified.timestamp_millis() < before_ms;
+            if !named.contains(&id) && (old || expired.contains(&id)) {
+                store::delete(objects, meta.location.as_ref()).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<String> {
         let path = self.metadata_path(name);
         // The name is derived from all that the content depends on.
@@ -145,6 +160,15 @@ impl IcebergMirror {
         }
         Ok(Published::Done)
     }
+}
+
+/// The snapshot that an object of the metadata folder belongs to.
+fn snapshot_of(name: &str) -> Option<i64> {
+    let id = name
+        .strip_suffix("-m0.avro")
+        .or_else(|| name.strip_suffix(".files.json"))
+        .or_else(|| name.strip_prefix("snap-")?.strip_suffix(".avro"));
+    id?.parse().ok()
 }
 
 /// What happened to the files between two snapshots.
@@ -271,13 +295,7 @@ impl Mirror for IcebergMirror {
                 store::delete(objects, &path).await?;
             }
         }
-        for id in expired {
-            for name in [format!("{id}-m0.avro"), format!("snap-{id}.avro")] {
-                store::delete(objects, &self.metadata_path(&name)).await?;
-            }
-            store::delete(objects, &self.files_path(id)).await?;
-        }
-        Ok(())
+        self.sweep_manifests(&document.snapshot_ids(), &expired, before_ms).await
     }
 }
 

@@ -4,9 +4,10 @@
 //!
 //! Every file has exactly the table's columns, so that readers of a folder need not join schemas.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -108,8 +109,8 @@ impl ParquetMirror {
         Ok(File { name, rows, bytes })
     }
 
-    /// Removes the folders of versions that nobody should read any more.
-    async fn sweep(&self, latest: &Latest, now_ms: i64) -> Result<()> {
+    /// Removes the folders that were begun before a time of the store, but those that are read.
+    async fn sweep(&self, latest: &Latest, before_ms: i64) -> Result<()> {
         let objects = &self.parts.objects;
         let mut begun: BTreeMap<String, i64> = BTreeMap::new();
         let mut of: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -129,7 +130,7 @@ impl ParquetMirror {
         for (folder, paths) in of {
             let kept = folder == latest.folder || Some(&folder) == latest.before.as_ref();
             let begun = begun.get(&folder).copied().unwrap_or_default();
-            if kept || now_ms.saturating_sub(begun) < FOLDERS_KEPT_MS {
+            if kept || begun >= before_ms {
                 continue;
             }
             for path in paths.iter().rev() {
@@ -181,8 +182,6 @@ impl Mirror for ParquetMirror {
             let bytes = copies::without_rows(&self.parts, content, &target).await?;
             files.push(File { name, rows: 0, bytes });
         }
-        let names: BTreeSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
-        debug_assert_eq!(names.len(), files.len());
         let latest = Latest {
             version: snapshot.version,
             snapshot: snapshot.path.clone(),
@@ -196,15 +195,18 @@ impl Mirror for ParquetMirror {
         let path = self.path("latest.json");
         store::put_overwrite(objects, &path, text.into()).await?;
         // Ages are told by the store's clock.
-        let meta = store::list(objects, &path).await?;
-        let now_ms = meta.first().map(|meta| meta.last_modified.timestamp_millis());
-        self.sweep(&latest, now_ms.unwrap_or_default()).await?;
+        let meta = objects.head(&store::object_path(&path)?).await;
+        let meta = meta.map_err(|error| store::error_of(error, "read the store's time", &path))?;
+        let now_ms = meta.last_modified.timestamp_millis();
+        self.sweep(&latest, now_ms.saturating_sub(FOLDERS_KEPT_MS)).await?;
         Ok(Published::Done)
     }
 
-    async fn clean(&self, _before_ms: i64) -> Result<()> {
-        // There is no history: publishing sweeps.
-        Ok(())
+    async fn clean(&self, before_ms: i64) -> Result<()> {
+        match self.latest().await? {
+            Some(latest) => self.sweep(&latest, before_ms).await,
+            None => Ok(()),
+        }
     }
 }
 

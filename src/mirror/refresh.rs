@@ -32,8 +32,12 @@ pub async fn refresh(
         if shown.as_deref() == Some(newest.path.as_str()) {
             return Ok(done);
         }
-        for snapshot in steps(mirror.pace(), table, shown.as_deref(), newest).await? {
-            let snapshot = table.with_all_columns(snapshot).await?;
+        let mut steps = steps(mirror.pace(), table, shown.as_deref(), newest).await?;
+        while let Some(path) = steps.pop() {
+            let snapshot = match path == newest.path {
+                true => Arc::clone(newest),
+                false => table.with_all_columns(table.load(&path).await?).await?,
+            };
             if snapshot.schema.fields().is_empty() {
                 // A table without columns has no form elsewhere; it gets one with its first rows.
                 if snapshot.path == newest.path {
@@ -52,29 +56,27 @@ pub async fn refresh(
         .with("table", table.id()))
 }
 
-/// The snapshots behind the one that is shown, oldest first; only the newest if no way leads there
-/// (the mirror is new, the table was dropped and made again, versions in between were vacuumed).
+/// Paths of the snapshots behind the one that is shown, newest first; only the newest if no way
+/// leads there (the mirror is new, the table was dropped and made again, versions in between were
+/// vacuumed).
 async fn steps(
     pace: Pace,
     table: &Table,
     shown: Option<&str>,
     newest: &Arc<Snapshot>,
-) -> Result<Vec<Arc<Snapshot>>> {
-    let mut steps = vec![Arc::clone(newest)];
+) -> Result<Vec<String>> {
+    let mut steps = vec![newest.path.clone()];
     let (Pace::EachSnapshot, Some(shown)) = (pace, shown) else { return Ok(steps) };
     let mut at = Arc::clone(newest);
     for _ in 0..table.parts().settings.history_max {
         match table.before(&at).await? {
-            Some(before) if before.path == shown => {
-                steps.reverse();
-                return Ok(steps);
-            }
+            Some(before) if before.path == shown => return Ok(steps),
             Some(before) => {
-                steps.push(Arc::clone(&before));
+                steps.push(before.path.clone());
                 at = before;
             }
             None => break,
         }
     }
-    Ok(vec![Arc::clone(newest)])
+    Ok(vec![newest.path.clone()])
 }

@@ -15,6 +15,10 @@ use crate::store::{self, Objects};
 const OURS: &str = "mountable";
 /// Digits of a version in a name.
 const DIGITS: usize = 20;
+/// End of the name of a commit.
+const COMMIT: &str = "json";
+/// End of the name of a checkpoint.
+const CHECKPOINT: &str = "checkpoint.parquet";
 /// Commits read at the same time.
 const COMMITS_AT_ONCE: usize = 8;
 
@@ -115,6 +119,13 @@ impl LogState {
     }
 }
 
+/// Version and kind in the name of an object of the log.
+fn version_of(name: &str) -> Option<(u64, &str)> {
+    let (number, kind) = name.split_once('.')?;
+    let version = number.parse().ok().filter(|_| number.len() == DIGITS)?;
+    Some((version, kind))
+}
+
 /// When a file was removed, milliseconds since 1970.
 pub(super) fn removed_ms(remove: &Value) -> Option<i64> {
     remove.get("deletionTimestamp").and_then(Value::as_i64)
@@ -149,11 +160,11 @@ impl Log {
 
     /// Object path of a commit.
     pub(super) fn commit_path(&self, version: u64) -> String {
-        format!("{}/{version:0DIGITS$}.json", self.folder)
+        format!("{}/{version:0DIGITS$}.{COMMIT}", self.folder)
     }
 
     fn checkpoint_path(&self, version: u64) -> String {
-        format!("{}/{version:0DIGITS$}.checkpoint.parquet", self.folder)
+        format!("{}/{version:0DIGITS$}.{CHECKPOINT}", self.folder)
     }
 
     fn hint_path(&self) -> String {
@@ -240,14 +251,11 @@ impl Log {
         .map_err(|error| store::error_of(error, "list Delta log", &self.folder))?;
         let mut names = Names::default();
         for meta in listed {
-            let Some(name) = meta.location.filename() else { continue };
-            let Some((number, kind)) = name.split_once('.') else { continue };
-            let (true, Ok(version)) = (number.len() == DIGITS, number.parse::<u64>()) else {
-                continue;
-            };
+            let found = meta.location.filename().and_then(version_of);
+            let Some((version, kind)) = found else { continue };
             match kind {
-                "json" => names.commits.push(version),
-                "checkpoint.parquet" => names.checkpoint = names.checkpoint.max(Some(version)),
+                COMMIT => names.commits.push(version),
+                CHECKPOINT => names.checkpoint = names.checkpoint.max(Some(version)),
                 _ => {}
             }
         }
@@ -256,6 +264,35 @@ impl Log {
             names.commits.retain(|version| *version > checkpoint);
         }
         Ok(names)
+    }
+
+    /// Removes what lies before the newest checkpoint that is older than a time: versions since
+    /// then need nothing of it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn trim(&self, before_ms: i64) -> Result<()> {
+        let listed = store::list(&self.objects, &self.folder).await?;
+        let named: Vec<(u64, &str, _)> = listed
+            .iter()
+            .filter_map(|meta| {
+                let (version, kind) = version_of(meta.location.filename()?)?;
+                Some((version, kind, meta))
+            })
+            .collect();
+        let from = named
+            .iter()
+            .filter(|(_, kind, meta)| {
+                *kind == CHECKPOINT && meta.last_modified.timestamp_millis() < before_ms
+            })
+            .map(|(version, ..)| *version)
+            .max();
+        for (version, _, meta) in &named {
+            if Some(*version) < from {
+                store::delete(&self.objects, meta.location.as_ref()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes a checkpoint of a state, and says where it is.

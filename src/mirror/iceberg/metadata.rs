@@ -21,6 +21,8 @@ const SNAPSHOT: &str = "mountable.snapshot";
 const MAPPING: &str = "schema.name-mapping.default";
 /// Earlier metadata documents that are named.
 const LOG_MAX: usize = 99;
+/// Snapshots that are named; each document names all of them.
+const SNAPSHOTS_MAX: usize = 500;
 
 /// A metadata document.
 #[derive(Debug, Clone, Default)]
@@ -193,8 +195,12 @@ impl Document {
         snapshots.push(snapshot);
         let mut log = self.list("snapshot-log");
         log.push(json!({"snapshot-id": step.id, "timestamp-ms": at}));
-        self.set("snapshots", Value::Array(snapshots));
-        self.set("snapshot-log", Value::Array(log));
+        let newest = |mut list: Vec<Value>| {
+            let from = list.len().saturating_sub(SNAPSHOTS_MAX);
+            Value::Array(list.split_off(from))
+        };
+        self.set("snapshots", newest(snapshots));
+        self.set("snapshot-log", newest(log));
         self.set("current-snapshot-id", step.id.into());
         self.set("refs", json!({"main": {"snapshot-id": step.id, "type": "branch"}}));
         self.set("last-sequence-number", step.sequence.into());
