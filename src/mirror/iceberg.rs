@@ -220,6 +220,8 @@ impl Mirror for IcebergMirror {
         let newest = self.newest().await?;
         let number = newest.as_ref().map_or(1, |(number, _)| number.saturating_add(1));
         let before_document = newest.map(|(_, document)| document);
+        // A document that is not ours is left behind as a whole.
+        let before_document = before_document.filter(|before| before.snapshot_path().is_some());
         let parent = before_document.as_ref().and_then(Document::current);
         let before = self.files(parent).await?;
         let sequence = before_document.as_ref().map_or(1, |document| document.sequence() + 1);

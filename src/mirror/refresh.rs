@@ -6,7 +6,7 @@ use super::{Content, Mirror, MirrorParts, Pace, Published};
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::{Snapshot, Table};
 
-/// How often the mirror is looked at anew because somebody else publishes, too.
+/// How often the mirror is looked at anew without having moved on.
 const ATTEMPTS: usize = 8;
 
 /// What a refresh did.
@@ -27,11 +27,16 @@ pub async fn refresh(
     newest: &Arc<Snapshot>,
 ) -> Result<Refreshed> {
     let mut done = Refreshed::default();
-    for _ in 0..ATTEMPTS {
+    let (mut before, mut attempts) = (None, 0);
+    while attempts < ATTEMPTS {
         let shown = mirror.shown().await?;
-        if shown.as_deref() == Some(newest.path.as_str()) {
+        if let Some(shown) = &shown
+            && (*shown == newest.path || is_ahead(table, shown, newest).await)
+        {
             return Ok(done);
         }
+        attempts = if before == shown { attempts.saturating_add(1) } else { 0 };
+        before.clone_from(&shown);
         let mut steps = steps(mirror.pace(), table, shown.as_deref(), newest).await?;
         while let Some(path) = steps.pop() {
             let snapshot = match path == newest.path {
@@ -54,6 +59,19 @@ pub async fn refresh(
     }
     Err(Error::new(ErrorKind::Busy, "others publish in this mirror all the time")
         .with("table", table.id()))
+}
+
+/// Whether the snapshot at `shown` came after `newest`: somebody who knew of newer ones was here.
+async fn is_ahead(table: &Table, shown: &str, newest: &Snapshot) -> bool {
+    // One that cannot be read any more is an old one.
+    let Ok(mut at) = table.load(shown).await else { return false };
+    while at.version > newest.version {
+        match table.before(&at).await {
+            Ok(Some(before)) => at = before,
+            _ => return false,
+        }
+    }
+    at.path == newest.path
 }
 
 /// Paths of the snapshots behind the one that is shown, newest first; only the newest if no way

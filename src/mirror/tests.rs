@@ -11,15 +11,17 @@ use serde_json::Value;
 
 use super::*;
 use crate::catalog::{DocKey, EmbeddedCatalog, Expected, SharedCatalog};
-use crate::clock::SystemClock;
-use crate::config::Settings;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Mirrors, Settings};
 use crate::csv;
 use crate::lake::{
     At, ChangeSet, CommitOutcome, Edit, Lake, OnExistingKey, Principal, Rehearsal, RowsWanted,
     SchemaChange, TableConfig, VacuumSettings,
 };
 use crate::store::fault::{Call, Fault, FaultStore};
-use crate::table::scan::conform;
+use crate::table::scan::{FileReader, conform};
+use crate::table::{Table, TableCaches, TableParts, TableSettings};
+use crate::view::{ViewSettings, Views};
 
 struct Lab {
     store: Arc<FaultStore>,
@@ -137,6 +139,27 @@ impl Lab {
 
     fn objects(&self) -> Objects {
         Arc::clone(&self.store) as Objects
+    }
+
+    fn parts(&self) -> MirrorParts {
+        MirrorParts {
+            objects: self.objects(),
+            reader: FileReader::new(self.objects(), 1 << 20),
+            clock: Arc::new(SystemClock),
+            root: "memory://lake".to_owned(),
+        }
+    }
+
+    fn table(&self) -> Table {
+        let parts = TableParts {
+            objects: self.objects(),
+            catalog: Arc::clone(&self.catalog),
+            clock: Arc::new(SystemClock),
+            measure: Arc::new(Views::new(self.objects(), ViewSettings::default())),
+            settings: TableSettings::default(),
+            caches: Arc::new(TableCaches::new(1 << 20)),
+        };
+        Table::new(parts, self.id.clone())
     }
 
     async fn json(&self, path: &str) -> Value {
@@ -533,12 +556,7 @@ async fn what_older_versions_need_goes_and_the_newest_stays() {
             lab.refresh(format).await;
         }
     }
-    let parts = MirrorParts {
-        objects: lab.objects(),
-        reader: crate::table::scan::FileReader::new(lab.objects(), 1 << 20),
-        clock: Arc::new(SystemClock),
-        root: "memory://lake".to_owned(),
-    };
+    let parts = lab.parts();
     let count = async |format| {
         store::list(&lab.objects(), &lab.folder(format)).await.expect("listed").len()
     };
@@ -575,6 +593,48 @@ async fn several_processes_may_refresh_one_mirror() {
         let wanted = lab.text(At::Latest).await;
         assert_eq!(lab.shown(format).await.as_ref(), Some(&wanted), "{format}");
         assert_eq!(lab.refresh(format).await, 0, "{format}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_background_follows_the_commits_of_its_own_lake() {
+    let lab = Lab::new().await;
+    lab.append("1,one\n").await;
+    let id = lab.id.super_id();
+    lab.lake.set_mirror(&lab.who, &id, MirrorFormat::Delta, true).await.expect("enabled");
+    // Only a commit wakes it before the test's time is over.
+    let settings = Mirrors { interval: Duration::from_secs(100_000) };
+    let task = lab.lake.mirror(lab.who.clone(), &settings).expect("started");
+    for name in ["two", "three"] {
+        lab.append(&format!("2,{name}\n")).await;
+        let wanted = lab.text(At::Latest).await;
+        for left in (0..6_000).rev() {
+            if lab.shown(MirrorFormat::Delta).await.as_ref() == Some(&wanted) {
+                break;
+            }
+            assert!(left > 0, "the mirror does not follow");
+            SystemClock.sleep(Duration::from_millis(10)).await;
+        }
+    }
+    task.abort();
+    assert!(lab.lake.mirror(Principal { read_only: true, ..lab.who.clone() }, &settings).is_none());
+}
+
+#[tokio::test]
+async fn who_knows_an_older_version_does_not_take_a_mirror_back() {
+    for format in MirrorFormat::ALL {
+        let lab = Lab::new().await;
+        lab.append("1,one\n").await;
+        let old = lab.lake.latest(&lab.who, &lab.id).await.expect("latest");
+        lab.live().await;
+        lab.refresh(format).await;
+        let wanted = lab.text(At::Latest).await;
+        let parts = lab.parts();
+        let mirror = open(&parts, &lab.id, format);
+        let table = lab.table();
+        let done = refresh(mirror.as_ref(), &parts, &table, &old).await.expect("nothing to do");
+        assert_eq!(done.published, 0, "{format}");
+        assert_eq!(lab.shown(format).await.as_ref(), Some(&wanted), "{format}");
     }
 }
 
