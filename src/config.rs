@@ -58,6 +58,8 @@ pub struct Settings {
     pub manage: Manage,
     /// Limits of queries.
     pub sql: SqlSettings,
+    /// Copies of tables for other engines.
+    pub mirrors: Mirrors,
     /// What is logged and how.
     pub log: LogSettings,
 }
@@ -113,6 +115,19 @@ impl Default for SqlSettings {
             file_bytes_max: 1 << 30,
             kept_bytes_max: 4 << 30,
         }
+    }
+}
+
+/// Copies of tables for other engines, refreshed in the background.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirrors {
+    /// Longest time between two looks; zero = none, not even after commits.
+    pub interval: Duration,
+}
+
+impl Default for Mirrors {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(10) }
     }
 }
 
@@ -285,6 +300,7 @@ impl Default for Settings {
             limits: Limits::default(),
             manage: Manage::default(),
             sql: SqlSettings::default(),
+            mirrors: Mirrors::default(),
             log: LogSettings::default(),
         }
     }

@@ -31,6 +31,7 @@ mod lifecycle;
 mod listing;
 mod manage;
 mod merge;
+mod mirrors;
 mod names;
 mod newer;
 mod pointers;
@@ -45,6 +46,7 @@ mod views;
 
 pub use crate::access::Principal;
 pub use crate::ident::{At, BranchName, OrgName, SimpleName, SuperId, SuperName, TableId};
+pub use crate::mirror::MirrorFormat;
 pub use crate::sql::{Answer, texts};
 pub use crate::table::changeset::{
     ChangeSet, CommitOutcome, ConflictReason, Edit, OnExistingKey, RowConflict, SchemaChange,
@@ -64,6 +66,7 @@ pub use doctor::doctor;
 pub use export::{ExportFormat, write_answer};
 pub use listing::{Listing, Page};
 pub use merge::{MergeConflict, MergeCounts, MergeOutcome, MergeWanted, TableMerge, Way};
+pub use mirrors::{MirrorReport, MirrorStatus};
 pub use newer::Incoming;
 pub use query::{Query, QueryScope};
 pub use rebuild::LakeRebuilt;
@@ -93,6 +96,7 @@ struct Inner {
     /// Tables that were written since maintenance looked at them.
     written: Mutex<HashSet<TableId>>,
     listings: listing::Listings,
+    mirrors: mirrors::Board,
     lock_owner: OnceLock<LockOwner>,
     refusals_kept: usize,
     /// Where the objects are, as the settings name it.
@@ -224,6 +228,7 @@ impl Lake {
             known: known::Known::default(),
             written: Mutex::default(),
             listings: listing::Listings::default(),
+            mirrors: mirrors::Board::default(),
             lock_owner: OnceLock::new(),
             refusals_kept: settings.limits.refusals_kept,
             location: settings.lake.clone(),

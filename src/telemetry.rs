@@ -95,6 +95,8 @@ counters! {
     ROWS_UPDATED, "rows_updated_total", Rows, "Rows replaced by commits.";
     ROWS_DELETED, "rows_deleted_total", Rows, "Rows removed by commits.";
     COMPACTIONS, "compactions_total", Count, "Tables whose data files were put together.";
+    SNAPSHOTS_MIRRORED, "snapshots_mirrored_total", Count, "Snapshots published in mirrors.";
+    MIRROR_FAILURES, "mirror_failures_total", Count, "Refreshes of mirrors that failed.";
     CATALOG_ROUND_TRIPS, "catalog_round_trips_total", Count,
         "Calls of the catalogue: round trips to Redis, transactions of SQLite.";
     SAVES_REFUSED, "saves_refused_total", Count, "Saves refused and recorded in errors.csv.";

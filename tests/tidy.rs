@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 8] = [
     &["csv", "store", "catalog"],
     &["table"],
     &["view", "access", "audit"],
-    &["ingest", "filter", "sql"],
+    &["ingest", "filter", "sql", "mirror"],
     &["lake"],
     &["vfs"],
     &["nfs", "fuse", "cli"],

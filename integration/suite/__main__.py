@@ -16,7 +16,7 @@ from runner import Env, run_all, select  # noqa: E402
 MODULES = (
     "read", "write", "refused", "matrix", "clients", "tables", "compact", "fuse", "tree", "restart",
     "bad", "redis", "redis_access", "redis_faults", "ops", "branches", "powers", "s3", "azure",
-    "conformance", "fleet", "real", "big", "spool", "python", "python_v1", "docs",
+    "conformance", "fleet", "real", "big", "spool", "python", "python_v1", "mirrors", "docs",
 )  # fmt: skip
 # What the first of two parts runs (parts.py); the second one runs the rest.
 FIRST_PART = {"read", "write", "refused", "matrix", "clients", "tables", "tree", "docs", "real"}

@@ -230,6 +230,11 @@ impl KeyLayout {
             DocKey::Merged(table) => {
                 Place::Key(self.named(&table.super_id(), "merged", table.simple_name.as_str()))
             }
+            DocKey::Mirrors(id) => Place::Key(format!("{}meta:mirrors", self.super_prefix(id))),
+            DocKey::MirrorState(table) => {
+                let name = &table.simple_name;
+                Place::Key(format!("{}mirrors:doc:{name}", own_prefix(&table.super_id())))
+            }
         }
     }
 

@@ -150,6 +150,11 @@ pub enum DocKey {
     BranchRoot(SuperId),
     /// Up to where a table of a branch was merged: JSON.
     Merged(TableId),
+    /// Formats that a SuperTable's tables are mirrored in, as the Python library keeps them
+    /// (format spec section 1): `{"formats":["DELTA",...],"ts":ms}`.
+    Mirrors(SuperId),
+    /// How far a table's mirrors are, as JSON.
+    MirrorState(TableId),
 }
 
 /// Bounded lists of small entries, oldest dropped first.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::branch::{BranchArgs, MergeArgs};
+use crate::cli::mirror::MirrorAction;
 use crate::config::Flags;
 use crate::error::{Error, Result};
 
@@ -187,6 +188,11 @@ pub(super) enum Command {
     Catalog {
         #[command(subcommand)]
         action: CatalogAction,
+    },
+    /// Copies of tables that other engines read: Delta, Iceberg, Parquet
+    Mirror {
+        #[command(subcommand)]
+        action: MirrorAction,
     },
     /// Copies a lake with its catalogue elsewhere, reads copies back, restores them
     Backup {

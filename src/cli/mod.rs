@@ -18,6 +18,7 @@ mod export;
 mod fsck;
 mod list;
 mod load;
+mod mirror;
 mod mount;
 mod mounting;
 mod newer;
@@ -213,6 +214,7 @@ async fn verb(command: Command, settings: Settings, console: &mut Console) -> Re
         Command::Merge(merge) => branch::merge(&session, &merge, console).await,
         Command::Why { path, limit } => why::why(&session, path.as_deref(), limit, console).await,
         Command::Catalog { action } => catalog::catalog(&session, &action, console).await,
+        Command::Mirror { action } => mirror::mirror(&session, &action, console).await,
         Command::Backup { action } => backup::backup(&session, &action, console).await,
         Command::Doctor => doctor::doctor(&session, console).await,
         Command::Fsck(fsck) => fsck::fsck(&session, &fsck, console).await,

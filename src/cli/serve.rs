@@ -38,7 +38,8 @@ pub(super) struct Gateway {
     vfs: Arc<Vfs>,
     server: Option<Server>,
     mount: Option<Mount>,
-    maintenance: Option<tokio::task::JoinHandle<()>>,
+    /// Maintenance and mirrors.
+    background: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -58,15 +59,17 @@ impl Gateway {
             check_port(settings.nfs)?;
         }
         crate::vfs::make_private_directory(&settings.state)?;
-        let maintenance = lake.manage(maintainer(settings), &settings.manage);
+        let mut background = Vec::new();
+        background.extend(lake.manage(background_user(settings, "manage"), &settings.manage));
+        background.extend(lake.mirror(background_user(settings, "mirror"), &settings.mirrors));
         let vfs = match Vfs::open(lake, settings, Arc::clone(clock)).await {
             Ok(vfs) => vfs,
             Err(error) => {
-                end(maintenance);
+                end(background);
                 return Err(error);
             }
         };
-        let mut gateway = Self { vfs, server: None, mount: None, maintenance };
+        let mut gateway = Self { vfs, server: None, mount: None, background };
         match gateway.open(settings, clock, fronts).await {
             Ok(()) => Ok(gateway),
             Err(error) => {
@@ -132,24 +135,24 @@ impl Gateway {
         if let Some(server) = self.server {
             server.stop(GRACE).await;
         }
-        end(self.maintenance);
+        end(self.background);
         self.vfs.shutdown().await;
     }
 }
 
-/// Who maintains tables in the background.
-fn maintainer(settings: &Settings) -> Principal {
+/// Who works on tables in the background.
+fn background_user(settings: &Settings, client: &str) -> Principal {
     Principal {
         uid: rustix::process::geteuid().as_raw(),
-        client: "manage".to_owned(),
+        client: client.to_owned(),
         role: settings.role.clone(),
         read_only: settings.read_only,
     }
 }
 
-fn end(maintenance: Option<tokio::task::JoinHandle<()>>) {
-    if let Some(task) = maintenance {
-        // A compaction that is cut short leaves the old files in place.
+fn end(background: Vec<tokio::task::JoinHandle<()>>) {
+    for task in background {
+        // A compaction that is cut short leaves the old files in place; a refresh, the old version.
         task.abort();
     }
 }

@@ -287,6 +287,9 @@ pub static KEYS: &[Key] = &[
         "Largest file that is made of a table or a query below a mount."),
     sql_key!("sql.kept_bytes_max", kept_bytes_max, Bytes,
         "All such files that are kept in the state directory."),
+    duration_key!("mirrors.interval", mirrors.interval,
+        "Longest time until a commit, also one of another writer, is in the mirrors; `0s` = they \
+         are refreshed by hand only."),
     key!("log.filter", Text,
         "What is logged: directives such as `info` or `warn,mountable=debug`; also \
          `MOUNTABLE_LOG`.",

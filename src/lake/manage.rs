@@ -62,6 +62,9 @@ impl Lake {
         });
         let audit = self.event(who, id, "table_vacuum", detail);
         let lineage = self.lineage(who, VACUUM, message);
+        if !settings.rehearsal {
+            self.before_vacuum(who, id, settings.older_than).await?;
+        }
         let mut done = self.table(id).vacuum(settings, lineage, audit).await?;
         if !settings.rehearsal && done.versions + done.objects > 0 {
             tracing::info!(
@@ -126,5 +129,7 @@ impl Lake {
         }
         let mut written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.insert(id.clone());
+        drop(written);
+        self.0.mirrors.changed(id);
     }
 }

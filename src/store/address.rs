@@ -69,6 +69,34 @@ impl Address {
     }
 }
 
+impl Address {
+    /// The address as other engines write it, without a slash at the end.
+    ///
+    /// # Errors
+    /// `Invalid` if a directory has no absolute path in UTF-8.
+    pub fn uri(&self) -> Result<String> {
+        let below = |scheme: &str, bucket: &str, prefix: &str| match prefix {
+            "" => format!("{scheme}://{bucket}"),
+            prefix => format!("{scheme}://{bucket}/{prefix}"),
+        };
+        Ok(match self {
+            Self::Local(directory) => {
+                let path = std::fs::canonicalize(directory)
+                    .map_err(|error| Error::from(error).with("directory", directory.display()))?;
+                let path = path.to_str().ok_or_else(|| {
+                    Error::invalid("the lake's path is not UTF-8").with("path", path.display())
+                })?;
+                // Not escaped: readers of data lakes take the rest as it is.
+                format!("file://{path}")
+            }
+            Self::Memory => "memory://lake".to_owned(),
+            Self::S3 { bucket, prefix } => below("s3", bucket, prefix),
+            Self::Gcs { bucket, prefix } => below("gs", bucket, prefix),
+            Self::Azure { container, prefix } => below("az", container, prefix),
+        })
+    }
+}
+
 fn file_url(text: &str) -> Result<Address> {
     url::Url::parse(text)
         .ok()
@@ -114,6 +142,17 @@ mod tests {
         assert_eq!(parse("gs://b"), Address::Gcs { bucket: "b".into(), prefix: String::new() });
         let azure = Address::Azure { container: "c".into(), prefix: "p".into() };
         assert_eq!(parse("az://c/p"), azure);
+    }
+
+    #[test]
+    fn addresses_are_written_as_other_engines_do() {
+        let uri = |text| Address::parse(text).and_then(|address| address.uri()).expect("written");
+        assert_eq!(uri("s3a://b/x/y/"), "s3://b/x/y");
+        assert_eq!(uri("gs://b"), "gs://b");
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().canonicalize().expect("there");
+        let text = format!("{}/.", path.display());
+        assert_eq!(uri(&text), format!("file://{}", path.display()));
     }
 
     #[test]

@@ -95,6 +95,17 @@ pub fn rejected_object(table: &TableId, now_ms: i64, hex: &str) -> String {
     format!("{}/rejected/{now_ms}_{hex}_rejected.json", table_location(table))
 }
 
+/// Folder of a SuperTable's mirrors; `format` is the Python library's name of the folder (format
+/// spec section 2.4).
+pub fn mirrors(id: &SuperId, format: &str) -> String {
+    format!("{}/{format}", super_location(id))
+}
+
+/// Folder of a table's mirror.
+pub fn mirror(table: &TableId, format: &str) -> String {
+    format!("{}/{}", mirrors(&table.super_id(), format), table.simple_name)
+}
+
 /// Folder of a table's snapshots.
 pub fn snapshots(table: &TableId) -> String {
     format!("{}/snapshots", table_location(table))

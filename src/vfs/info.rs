@@ -184,6 +184,7 @@ impl Vfs {
                 });
                 if let Some(stats) = stats.as_object_mut() {
                     stats.extend(crate::telemetry::counters_json());
+                    stats.insert("mirrors".to_owned(), self.lake.mirrors_json());
                 }
                 format!("{stats:#}\n")
             }
