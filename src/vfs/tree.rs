@@ -200,23 +200,7 @@ impl Vfs {
                 }
                 _ => None,
             },
-            Node::Super(id) if text == "errors.csv" => {
-                let refused = !self.lake.super_refusals(id, 1).await?.is_empty();
-                refused.then(|| Node::SuperErrors(id.clone()))
-            }
-            Node::Super(id) if transaction_child(id, text).is_some() => transaction_child(id, text),
-            Node::Super(id) => match super_child(name) {
-                SuperChild::Transactions if id.branch().is_none() => {
-                    Some(Node::Transactions(id.clone()))
-                }
-                SuperChild::Trash => Some(Node::Trash(id.clone())),
-                SuperChild::Branches if id.branch().is_none() => Some(Node::Branches(id.clone())),
-                SuperChild::About(simple) => {
-                    let table = id.table(simple);
-                    self.exists(caller, &table).await?.then_some(Node::About(table))
-                }
-                _ => None,
-            },
+            Node::Super(id) => self.in_super(caller, id, text).await?,
             Node::Branches(_) | Node::Transactions(_) | Node::TxDiff(_) => {
                 self.branch_child(caller, dir, text).await?
             }
@@ -236,6 +220,29 @@ impl Vfs {
                 let stem = text.strip_suffix(".csv").unwrap_or(text);
                 let found = self.lake.trash(id).await?.into_iter().find(|name| name == stem);
                 found.map(|name| Node::TrashFile(id.clone(), name))
+            }
+            _ => None,
+        })
+    }
+
+    /// A name in a SuperTable that is no table.
+    async fn in_super(&self, caller: &Caller, id: &SuperId, name: &str) -> FsResult<Option<Node>> {
+        if let Some(node) = transaction_child(id, name) {
+            return Ok(Some(node));
+        }
+        Ok(match super_child(name.as_bytes()) {
+            _ if name == "errors.csv" => {
+                let refused = !self.lake.super_refusals(id, 1).await?.is_empty();
+                refused.then(|| Node::SuperErrors(id.clone()))
+            }
+            SuperChild::Trash => Some(Node::Trash(id.clone())),
+            SuperChild::Branches if id.branch().is_none() => Some(Node::Branches(id.clone())),
+            SuperChild::Transactions if id.branch().is_none() => {
+                Some(Node::Transactions(id.clone()))
+            }
+            SuperChild::About(simple) => {
+                let table = id.table(simple);
+                self.exists(caller, &table).await?.then_some(Node::About(table))
             }
             _ => None,
         })
