@@ -111,7 +111,11 @@ impl Footer {
         let trusted = groups.iter().all(|group| {
             let chunk = column.and_then(|column| group.columns().get(column));
             let statistics = chunk.and_then(|chunk| chunk.statistics());
-            statistics.is_none_or(|statistics| !statistics.is_min_max_deprecated())
+            // Where there are no bounds, they are told to be old.
+            statistics.is_none_or(|statistics| {
+                let bounded = statistics.min_bytes_opt().is_some();
+                !(bounded && statistics.is_min_max_deprecated())
+            })
         });
         if trusted && is_ordered_alike(stored.data_type(), field.data_type()) {
             let min = converter.row_group_mins(groups.iter()).map_err(damaged)?;
