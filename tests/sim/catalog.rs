@@ -114,6 +114,8 @@ fn doc_key(key: &DocKey) -> String {
         DocKey::TableConfig(table) => format!("config {table}"),
         DocKey::SchemaDocument(table) => format!("schema {table}"),
         DocKey::RowIdCounter(table) => format!("row ids {table}"),
+        DocKey::Mirrors(id) => format!("mirrors {id}"),
+        DocKey::MirrorState(table) => format!("mirror state {table}"),
     }
 }
 
