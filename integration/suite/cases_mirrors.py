@@ -125,7 +125,7 @@ def refreshed(lab, place="acme/shop"):
     lab.cli("mirror", "status", place)
 
 
-@case(seconds_max=180)
+@case(seconds_max=300)
 def independent_readers_find_the_live_rows_after_every_change(env):
     lab = env.own_lab("mirrors_changes").init()
     lab.load(TABLE, START, "id")
@@ -163,7 +163,7 @@ def independent_readers_find_the_live_rows_after_every_change(env):
         readers.ask("iceberg", folder(lab, "iceberg"), snapshot=snapshot)
 
 
-@case(seconds_max=180)
+@case(seconds_max=300)
 def every_type_reaches_every_reader(env):
     lab = env.own_lab("mirrors_types").init()
     lab.cli("create", TABLE, "--columns", TYPES)
@@ -179,7 +179,7 @@ def every_type_reaches_every_reader(env):
     agree(lab, readers, "every type, rewritten")
 
 
-@case(seconds_max=120)
+@case(seconds_max=300)
 def types_that_others_lack_lose_nothing(env):
     lab = env.own_lab("mirrors_odd").init()
     rows = {
@@ -199,7 +199,7 @@ def types_that_others_lack_lose_nothing(env):
     assert facts["delta"]["files"] == 1, facts
 
 
-@case(seconds_max=120)
+@case(seconds_max=300)
 def a_lake_in_a_bucket_is_mirrored_there(env):
     with bucket(env, "mirrors_s3") as (s3, redis):
         lab = s3_lab(env, "mirrors_s3", s3, redis).init()
@@ -224,7 +224,7 @@ def a_lake_in_a_bucket_is_mirrored_there(env):
                 assert got == want, f"{reader} reads {form} as {got}, wanted {want}"
 
 
-@case(seconds_max=120)
+@case(seconds_max=300)
 def files_without_deleted_rows_are_not_stored_twice(env):
     lab = env.own_lab("mirrors_place").init()
     lab.load(TABLE, START, "id")
@@ -243,7 +243,7 @@ def files_without_deleted_rows_are_not_stored_twice(env):
     agree(lab, readers, "after a vacuum", formats=("delta", "iceberg"))
 
 
-@case(seconds_max=180)
+@case(seconds_max=300)
 def a_gateway_mirrors_saves_in_the_background(env):
     lab = env.own_lab("mirrors_serve").init()
     lab.load(TABLE, START, "id")
@@ -272,7 +272,7 @@ def a_gateway_mirrors_saves_in_the_background(env):
     lab.stop()
 
 
-def caught_up(lab, names, seconds=60):
+def caught_up(lab, names, seconds=150):
     """Waits until no mirror of these tables lags."""
     until = time.monotonic() + seconds
     while True:
@@ -287,7 +287,7 @@ def caught_up(lab, names, seconds=60):
         time.sleep(0.2)
 
 
-@case(seconds_max=180)
+@case(seconds_max=300)
 def mirrors_that_the_python_library_enabled_and_wrote_are_put_right(env):
     readers = readers_of(env)
     with both(env, "mirrors") as (lab, library):

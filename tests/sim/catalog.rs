@@ -118,6 +118,8 @@ fn doc_key(key: &DocKey) -> String {
         DocKey::Branch(id, name) => format!("branch {id} {name}"),
         DocKey::BranchRoot(id) => format!("branch root {id}"),
         DocKey::Merged(table) => format!("merged {table}"),
+        DocKey::Mirrors(id) => format!("mirrors {id}"),
+        DocKey::MirrorState(table) => format!("mirror state {table}"),
     }
 }
 
