@@ -30,6 +30,7 @@ mod gateway;
 mod hold;
 mod info;
 mod inode;
+mod listing;
 mod names;
 mod namespace;
 mod opens;

@@ -7,17 +7,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::gateway::Vfs;
+use super::listing::Attributes;
 use super::namespace::Node;
 use super::permit;
 use super::scratch::ScratchKind;
 use super::staged::sync_files;
 use super::tables::READ_MAX;
 use super::text::Frozen;
-use super::tree::Attributes;
 use super::{
     Attr, Caller, Changed, CreateMode, DirPage, Entry, FileSystem, FileTime, FsError, FsResult,
-    FsStat, Handle, Hint, Moved, PreAttr, ReadReply, SetAttr, SetTime, Special, Stability, Verifier,
-    WriteReply,
+    FsStat, Handle, Hint, Moved, PreAttr, ReadReply, SetAttr, SetTime, Special, Stability,
+    Verifier, WriteReply,
 };
 use crate::error::{Error, ErrorKind};
 
