@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::derived::Derived;
 use super::gateway::Vfs;
-use super::namespace::{AboutFile, GatewayFile, Node};
+use super::namespace::{AboutFile, GatewayFile, Node, TxFile, transaction_child};
 use super::slot::Slot;
 use super::tables::Shown;
 use super::{Caller, DirEntry, DirPage, Entry, FileKind, FsError, FsResult, Handle};

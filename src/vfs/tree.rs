@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::attr::{self, FSID_REPEATED};
-use super::derived::Derived;
 use super::gateway::Vfs;
 use super::namespace::{
-    AboutFile, GatewayFile, NAME_BYTES_MAX, Node, SuperChild, TxFile, super_child, super_of,
+    AboutFile, GatewayFile, NAME_BYTES_MAX, Node, SuperChild, super_child, super_of,
     transaction_child,
 };
 use super::permit;
 use super::slot::Slot;
-use super::tables::Shown;
-use super::{Attr, Caller, DirEntry, DirPage, Entry, FileKind, FsError, FsResult, Handle, access};
+use super::{Attr, Caller, Entry, FileKind, FsError, FsResult, Handle, access};
 use crate::error::{Error, ErrorKind};
-use crate::lake::{At, OrgName, Page, Reference, Snapshot, SuperId, TableId};
+use crate::lake::{At, OrgName, Reference, Snapshot, SuperId, TableId};
 
 impl Vfs {
     /// What a client gets for a node that is no table.
