@@ -71,6 +71,7 @@ counted! {
     put_doc(key: &DocKey, expected: Expected, value: Bytes) -> bool;
     remove_doc(key: &DocKey) -> bool;
     trash(id: &SuperId) -> Vec<String>;
+    branches(id: &SuperId) -> Vec<String>;
     append(log: &LogKey, entries: &[Bytes], keep: usize) -> ();
     read_log(log: &LogKey, last: usize) -> Vec<Bytes>;
     audit(organization: &OrgName, events: &[AuditFields]) -> ();
