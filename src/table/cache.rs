@@ -52,12 +52,14 @@ impl TableCaches {
         }
         Self {
             snapshots: cache!(20, SnapshotWeight),
-            leaves: cache!(15, LeafWeight),
-            row_ids: cache!(15, RowIdWeight),
-            dead: cache!(15, DeadWeight),
-            layouts: cache!(15, LayoutWeight),
+            // With default settings the leaves of 3,000 tables: a listing asks for all of them in
+            // turn, and a cache that is smaller than that keeps none long enough.
+            leaves: cache!(32, LeafWeight),
+            row_ids: cache!(10, RowIdWeight),
+            dead: cache!(10, DeadWeight),
+            layouts: cache!(10, LayoutWeight),
             schemas: cache!(5, SchemaWeight),
-            keys: cache!(15, KeyWeight),
+            keys: cache!(13, KeyWeight),
             generations: Generations::default(),
             queues: Queues::default(),
         }
@@ -138,8 +140,9 @@ macro_rules! weigh {
 }
 
 weigh!(SnapshotWeight, (TableId, String), Arc<Snapshot>, |v| snapshot_bytes(v));
+// What the snapshot shares with the pointers of the lake is weighed there.
 weigh!(LeafWeight, TableId, (Bytes, Arc<Snapshot>), |v| bytes_of(v.0.len(), 1)
-    + snapshot_bytes(&v.1));
+    + snapshot_bytes(&v.1) / 4);
 weigh!(RowIdWeight, Arc<str>, RowIds, |v| match v {
     RowIds::From(_) => 200,
     RowIds::Each(ids) => bytes_of(ids.len(), 8),

@@ -159,3 +159,20 @@ async fn other_writers_get_free_row_ids_after_a_rename_and_a_restore() {
     let id = lab.catalog.reserve_row_ids(target.id(), 1, 0).await.expect("ids");
     assert!(id > back.row_id_high_watermark, "{id} belongs to a live row");
 }
+
+#[tokio::test]
+async fn a_listing_of_three_thousand_tables_is_remembered() {
+    let lab = Lab::with_super().await;
+    let orders = lab.orders().await;
+    let snapshot = append(&orders, &[(1, "a")]).await;
+    let leaf = lab.catalog.leaf(&snapshot.table).await.expect("catalogue").expect("leaf");
+    // What a gateway with default settings has for them.
+    let caches = TableCaches::new(crate::config::Settings::default().cache_bytes / 32 * 7);
+    let ids: Vec<_> =
+        (0..3000).map(|n| TableId::parse(&format!("acme/shop/t{n}")).expect("valid id")).collect();
+    for id in &ids {
+        caches.leaves.insert(id.clone(), (leaf.raw.clone(), Arc::clone(&snapshot)));
+    }
+    let kept = ids.iter().filter(|id| caches.leaves.get(*id).is_some()).count();
+    assert_eq!(kept, ids.len());
+}
