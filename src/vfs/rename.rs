@@ -61,17 +61,8 @@ impl Vfs {
             (Place::Scratch(id), Place::Slot(_)) => {
                 self.put_scratch_on_slot(caller, id, &to_dir, to.1, Afterwards::Remove).await
             }
-            (Place::Scratch(id), Place::Config(table)) => {
-                let file = self.scratch.file(id)?;
-                let text = self.scratch_text(caller, id, &file).await?;
-                self.save_config(caller, &table, &text).await?;
-                self.scratch.remove_name(from.0.inode, from.1)?;
-                Ok(())
-            }
-            (Place::Scratch(id), Place::View(super_id, name)) => {
-                let file = self.scratch.file(id)?;
-                let text = self.scratch_text(caller, id, &file).await?;
-                self.save_view(caller, &super_id, &name, &text).await?;
+            (Place::Scratch(id), target @ (Place::Config(_) | Place::View(..))) => {
+                self.put_scratch_on_setting(caller, id, target).await?;
                 self.scratch.remove_name(from.0.inode, from.1)?;
                 Ok(())
             }
@@ -88,23 +79,52 @@ impl Vfs {
                 self.displace(caller, &slot, &to_dir, to).await
             }
             (Place::Trashed(super_id, name), Place::Slot(slot)) => {
-                let who = self.principal(caller);
-                let dropped = &self.lake.trashed(&who, &super_id, &name).await?.table;
-                if *dropped != slot.table && on_branch(dropped, &slot.table) {
-                    return Err(FsError::CrossDevice);
-                }
-                let restored = self.lake.restore_table(&who, &super_id, &name).await?;
-                self.forget(&slot);
-                if restored.table != slot.table {
-                    self.lake.rename_table(&who, &restored.table, &slot.table).await?;
-                }
-                Ok(())
+                self.take_from_trash(caller, &super_id, &name, &slot).await
             }
             _ => {
                 self.find(caller, from.0, from.1).await?;
                 Err(FsError::new(ErrorKind::Unsupported, "this cannot be renamed"))
             }
         }
+    }
+
+    /// Saves a complete file as the configuration of a table or as the text of a view.
+    async fn put_scratch_on_setting(
+        &self,
+        caller: &Caller,
+        id: u64,
+        target: Place,
+    ) -> FsResult<()> {
+        let file = self.scratch.file(id)?;
+        let text = self.scratch_text(caller, id, &file).await?;
+        match target {
+            Place::Config(table) => Ok(self.save_config(caller, &table, &text).await?),
+            Place::View(super_id, name) => {
+                Ok(self.save_view(caller, &super_id, &name, &text).await?)
+            }
+            _ => Err(FsError::new(ErrorKind::Unsupported, "this cannot be renamed")),
+        }
+    }
+
+    /// Brings a dropped table back under a name.
+    async fn take_from_trash(
+        &self,
+        caller: &Caller,
+        super_id: &SuperId,
+        name: &str,
+        slot: &Arc<Slot>,
+    ) -> FsResult<()> {
+        let who = self.principal(caller);
+        let dropped = &self.lake.trashed(&who, super_id, name).await?.table;
+        if *dropped != slot.table && on_branch(dropped, &slot.table) {
+            return Err(FsError::CrossDevice);
+        }
+        let restored = self.lake.restore_table(&who, super_id, name).await?;
+        self.forget(slot);
+        if restored.table != slot.table {
+            self.lake.rename_table(&who, &restored.table, &slot.table).await?;
+        }
+        Ok(())
     }
 
     fn place(&self, dir: Handle, node: &Node, name: &[u8]) -> Place {
