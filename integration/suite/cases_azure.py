@@ -6,7 +6,7 @@ import threading
 
 from azure_lab import ACCOUNT, CONTAINER, KEY, azure_lab, container
 from cases_s3 import rows_once
-from lab import Lab, orderly
+from lab import Lab
 from redis_server import DURABLE
 from runner import case
 from tools import APPENDED, CHANGED, START
@@ -70,8 +70,7 @@ def the_names_of_the_python_library_are_understood(env):
         for names in (python, native):
             bare.extra = names
             done = bare.command("cat", "--catalog", redis.url, TABLE)
-            orderly(done, f"cat by {sorted(names)}")
-            assert done.rc == 0 and done.out.decode() == START, done
+            assert done.rc == 0 and done.out.decode() == START, (sorted(names), done)
 
 
 @case(seconds_max=150)
